@@ -1,0 +1,1 @@
+"""Pure picture and sound libraries shared by the draft engines, the composer and intake."""
