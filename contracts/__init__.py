@@ -1,0 +1,1 @@
+"""What travels: every message, record, subject and error. Imports stdlib and msgspec only."""

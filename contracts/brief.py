@@ -1,0 +1,125 @@
+"""The brief: what a person says a campaign shall be. Shape here, meaning in brief_check.py."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from contracts.assets import Asset
+from contracts.capability import Tier
+from contracts.colour import Hex
+from contracts.identity import Id
+
+Short = Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+Line = Annotated[str, msgspec.Meta(min_length=1, max_length=120)]
+Paragraph = Annotated[str, msgspec.Meta(max_length=600)]
+Localized = Line | dict[str, Line]
+"""One text for all locales, or one for each locale of the brief."""
+LocalizedShort = Short | dict[str, Short]
+LocalizedParagraph = Paragraph | dict[str, Paragraph]
+
+SENTENCE_LIMIT = 600
+MIN_SECONDS, MAX_SECONDS = 6, 300
+
+
+class Form(StrEnum):
+    """The product's physical form; a service has none."""
+
+    CAN = "can"
+    BOTTLE = "bottle"
+    JAR = "jar"
+    TUBE = "tube"
+    CUP = "cup"
+    BOX = "box"
+    SERVICE = "service"
+
+
+class _Part(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """A part of a brief: unknown fields are refused, with the nearest known name."""
+
+
+class Palette(_Part, frozen=True, kw_only=True):
+    """Five colours; `ink` is read on `paper`."""
+
+    primary: Hex = "#1F4E79"
+    secondary: Hex = "#F2B84B"
+    ink: Hex = "#14171A"
+    paper: Hex = "#F6F3EC"
+    accent: Hex = "#2F6F62"
+
+
+class Brand(_Part, frozen=True, kw_only=True):
+    """Who speaks."""
+
+    name: LocalizedShort
+    tagline: Localized = ""
+    palette: Palette = Palette()
+    voice: LocalizedParagraph = ""
+    banned_words: Annotated[list[Short], msgspec.Meta(max_length=100)] = []
+    legal: LocalizedParagraph = ""
+
+
+class Fact(_Part, frozen=True, kw_only=True):
+    """A figure that may be claimed, with its unit and what it measures."""
+
+    value: float
+    unit: Annotated[str, msgspec.Meta(max_length=12)] = ""
+    label: LocalizedShort
+
+
+class Product(_Part, frozen=True, kw_only=True):
+    """What is sold."""
+
+    name: LocalizedShort
+    what: Localized
+    form: Form = Form.SERVICE
+    facts: Annotated[list[Fact], msgspec.Meta(max_length=8)] = []
+    url: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class Variants(_Part, frozen=True, kw_only=True):
+    """How many openings to try against one another."""
+
+    hooks: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
+
+
+class Money(_Part, frozen=True, kw_only=True):
+    """An amount of money; `currency` is an ISO 4217 code."""
+
+    amount: Annotated[float, msgspec.Meta(ge=0)]
+    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")] = "USD"
+
+
+class Brief(_Part, frozen=True, kw_only=True):
+    """What a campaign shall be. `length_seconds` of the main film; `scale` of every picture's
+    sides (1 is full size); `seed` makes the same choices again; `headlines` sets the headline of a
+    shot by hand (`hook`, `proof`, `end`, ...) where the copy engine would write one.
+    """
+
+    campaign: Id
+    brand: Brand
+    product: Product
+    placements: Annotated[list[str], msgspec.Meta(min_length=1, max_length=24)]
+    locales: Annotated[list[str], msgspec.Meta(min_length=1, max_length=12)]
+    audience: Localized = ""
+    objective: Localized = ""
+    offer: Localized = ""
+    call_to_action: LocalizedShort = ""
+    headlines: dict[str, LocalizedShort] = {}
+    length_seconds: Annotated[float, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS)] = 15.0
+    variants: Variants = Variants()
+    music: Annotated[str, msgspec.Meta(max_length=200)] = "warm, forward, 100 bpm"
+    tier: Tier = Tier.DRAFT
+    budget: Money | None = None
+    assets: Annotated[list[Asset], msgspec.Meta(max_length=24)] = []
+    scale: Annotated[float, msgspec.Meta(ge=0.1, le=1.0)] = 1.0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+
+
+def localized(text: str | dict[str, str], locale: str) -> str:
+    """Return the text for a locale."""
+    return text if isinstance(text, str) else text.get(locale, "")

@@ -1,0 +1,106 @@
+"""A campaign's record, its frozen plan, and the commands about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from contracts.artifacts import ArtifactRef
+from contracts.brief import SENTENCE_LIMIT, Brief
+from contracts.capability import Capability
+from contracts.envelope import Envelope
+from contracts.errors import ErrorInfo
+from contracts.events import StepOutcome
+
+
+class RunCampaign(Envelope, frozen=True, kw_only=True, tag="run_campaign.v1"):
+    """Ask for a campaign: a brief, or one plain sentence."""
+
+    brief: Brief | Annotated[str, msgspec.Meta(min_length=8, max_length=SENTENCE_LIMIT)]
+
+
+class RerunCampaign(Envelope, frozen=True, kw_only=True, tag="rerun_campaign.v1"):
+    """Ask for the campaign again with a changed brief, on top of revision `base_revision`."""
+
+    base_revision: Annotated[int, msgspec.Meta(ge=1)]
+    brief: Brief | Annotated[str, msgspec.Meta(min_length=8, max_length=SENTENCE_LIMIT)]
+
+
+class Cancel(Envelope, frozen=True, kw_only=True, tag="cancel.v1"):
+    """Cancel the campaign or the request that the subject names."""
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One node of the build graph.
+
+    `request` is the request's JSON without envelope, in which an input that another step makes
+    stands as `{"$output": [<step>, <output name>]}`. `needs` are the steps it waits for.
+    """
+
+    name: str
+    capability: Capability
+    request: dict[str, Any]
+    needs: list[str] = []
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The steps of one revision, planned so far; `stages` names the stages already planned."""
+
+    planner: str
+    stages: list[str]
+    steps: list[Step]
+    complete: bool = False
+
+
+class CampaignState(StrEnum):
+    """Where a campaign stands."""
+
+    OPEN = "open"
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether this revision is over."""
+        return self is not CampaignState.OPEN
+
+
+class PastRevision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What must still be known of a superseded revision: its steps' request ids, and how it ended.
+
+    `fenced` says that every step which the newer plan does not use has been cancelled and is over.
+    """
+
+    revision: int
+    state: CampaignState
+    steps: dict[str, str]
+    fenced: bool = False
+
+
+class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The coordinator's record; key `<tenant>.<campaign_id>`. Times are Unix seconds."""
+
+    tenant: str
+    campaign_id: str
+    revision: int
+    state: CampaignState
+    brief: Brief
+    brief_hash: str
+    accepted_at: float
+    plan: Plan | None = None
+    past: list[PastRevision] = []
+    cancel_wanted: bool = False
+    error: ErrorInfo | None = None
+    outcomes: list[StepOutcome] = []
+    package: ArtifactRef | None = None
+    ended_at: float = 0.0
+    labels: dict[str, str] = {}
+
+
+class OpenEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Exists while a campaign is open; the only thing a sweep lists."""
+
+    revision: int

@@ -1,0 +1,96 @@
+"""One spelling for equal requests: cache keys, request hashes, and what differs between two."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from contracts.artifacts import ArtifactRef
+from contracts.codec import encode
+from contracts.envelope import ENVELOPE_FIELDS
+from contracts.jobs import Provenance
+from contracts.requests import Request
+
+_HASH_LENGTH = 12
+
+
+def inputs(value: Any) -> Iterator[ArtifactRef]:  # noqa: ANN401 - walks any Struct
+    """Yield every ArtifactRef inside a Struct, in field order."""
+    if isinstance(value, ArtifactRef):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from inputs(getattr(value, name))
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from inputs(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from inputs(item)
+
+
+def parameters(request: Request) -> dict[str, Any]:
+    """Return what the request asks for as builtins: no envelope, artifacts by their hash alone."""
+    return {
+        name: _plain(getattr(request, name))
+        for name in request.__struct_fields__
+        if name not in ENVELOPE_FIELDS
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - walks any Struct
+    if isinstance(value, ArtifactRef):
+        return {"sha256": value.sha256}
+    if isinstance(value, msgspec.Struct):
+        plain = {n: _plain(getattr(value, n)) for n in value.__struct_fields__}
+        tag = value.__struct_config__.tag
+        return {**plain, "$tag": tag} if tag else plain
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the sha256 of the value's canonical JSON."""
+    return hashlib.sha256(encode(value)).hexdigest()
+
+
+def request_hash(request: Request) -> str:
+    """Hash that tells an equal repeat of an id from a conflict."""
+    return digest(
+        [request.__struct_config__.tag, request.tier, request.provider, parameters(request)]
+    )
+
+
+def cache_key(request: Request, maker: Provenance) -> str:
+    """Hash of everything that decides the output's bytes: who makes it, and from what."""
+    return digest(
+        [
+            request.__struct_config__.tag,
+            maker.service,
+            maker.model,
+            maker.revision,
+            parameters(request),
+        ]
+    )
+
+
+def fingerprint(request: Request, maker: Provenance) -> dict[str, str]:
+    """Short hashes by parameter path (two levels deep), and the maker's revision as `engine`."""
+    flat: dict[str, Any] = {"engine": f"{maker.service} {maker.model} {maker.revision}"}
+    for name, value in parameters(request).items():
+        if isinstance(value, dict) and "sha256" not in value:
+            flat |= {f"{name}.{key}": item for key, item in value.items() if key != "$tag"}
+        else:
+            flat[name] = value
+    return {name: digest(value)[:_HASH_LENGTH] for name, value in flat.items()}
+
+
+def changed(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """Return the names whose hashes differ between two fingerprints, sorted."""
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))

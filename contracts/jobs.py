@@ -1,0 +1,143 @@
+"""Records of work: the router's JobRecord, the worker's Run, and the message between them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from contracts.artifacts import ArtifactRef
+from contracts.capability import Capability, Tier
+from contracts.errors import ErrorInfo
+from contracts.requests import Request
+
+
+class JobState(StrEnum):
+    """Where a request stands. The last three are terminal."""
+
+    NEW = "new"
+    FOLLOWER = "follower"
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether nothing more will happen."""
+        return self in (JobState.OK, JobState.FAILED, JobState.CANCELLED)
+
+
+class Made(StrEnum):
+    """How the output came to be: by its own run, from the cache, or by following an equal job."""
+
+    RUN = "run"
+    CACHE = "cache"
+    FOLLOWER = "follower"
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One service's try at a request; `starts` counts starts of its child process."""
+
+    service: str
+    starts: int = 0
+    error: ErrorInfo | None = None
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What made an output; `revision` is that of the weights or of the engine."""
+
+    service: str
+    model: str
+    revision: str
+    licence: str = ""
+    territory: list[str] = []
+    tier: Tier = Tier.DRAFT
+    seed: int = 0
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The router's record of one request; key `<tenant>.<campaign_id>.<request_id>`.
+
+    `request_hash` tells an equal repeat from a conflict. `fingerprint` maps each parameter and
+    input to a short hash, so that a later revision can say why it was not taken over. Times are
+    Unix seconds, `charge` is in US dollars.
+    """
+
+    tenant: str
+    campaign_id: str
+    request_id: str
+    capability: Capability
+    job_id: str
+    state: JobState
+    request_hash: str
+    accepted_at: float
+    service: str = ""
+    provenance: Provenance | None = None
+    cache_key: str = ""
+    fingerprint: dict[str, str] = {}
+    leader: str = ""
+    tried: list[Attempt] = []
+    cancel_wanted: bool = False
+    made: Made | None = None
+    outputs: list[ArtifactRef] = []
+    error: ErrorInfo | None = None
+    charge: float = 0.0
+    ended_at: float = 0.0
+    labels: dict[str, str] = {}
+
+
+class RunState(StrEnum):
+    """Where a worker's run stands. The last three are terminal."""
+
+    IDLE = "idle"
+    CLAIMED = "claimed"
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Say whether nothing more will happen."""
+        return self in (RunState.OK, RunState.FAILED, RunState.CANCELLED)
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The worker's record of one job; key `<service>.<job_id>`.
+
+    `attempt` counts starts of the child; (attempt, owner) is the fence. `job_key` leads back to the
+    JobRecord. `outputs` stand here only once their bytes are durable.
+    """
+
+    attempt: int
+    owner: str
+    state: RunState
+    job_key: str
+    outputs: list[ArtifactRef] = []
+    error: ErrorInfo | None = None
+    cost: float = 0.0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The work message of JOBS."""
+
+    job_id: str
+    tenant: str
+    campaign_id: str
+    request_id: str
+    service: str
+    request: Request
+    deadline_at: float = 0.0
+    labels: dict[str, str] = {}
+
+    @property
+    def key(self) -> str:
+        """Key of the JobRecord."""
+        return f"{self.tenant}.{self.campaign_id}.{self.request_id}"
+
+
+class CacheClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """Who makes, or made, the output of a cache key: the key of that JobRecord."""
+
+    leader: str

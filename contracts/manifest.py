@@ -1,0 +1,107 @@
+"""`service.toml`: everything the system reads about a model service, and what it announces."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from contracts.capability import Capability, Tier, capability_of
+from contracts.errors import InvalidRequestError
+
+ServiceName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]{0,39}\Z")]
+
+
+class _Section(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A table of service.toml: unknown keys are refused."""
+
+
+class ModelSection(_Section, frozen=True, kw_only=True):
+    """What is run. `weights` is a repository, `revision` its commit; an engine without weights has
+    neither: its revision is a digest of its own code (`packages`) and of what it stands on
+    (`distributions`).
+    """
+
+    name: str
+    licence: str
+    commercial_use: bool
+    weights: str = ""
+    revision: str = ""
+    packages: list[str] = []
+    distributions: list[str] = []
+    territory: list[str] = []
+
+
+class ResourceSection(_Section, frozen=True, kw_only=True):
+    """What it needs. `stall_seconds` without progress and the child is taken for hung."""
+
+    memory_gb: Annotated[float, msgspec.Meta(gt=0)]
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    load_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    stall_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
+    keep_receipt: bool = False
+
+
+class CostSection(_Section, frozen=True, kw_only=True):
+    """What it costs, US dollars."""
+
+    per_run: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+
+class Manifest(_Section, frozen=True, kw_only=True):
+    """One service. `accepts` holds request tags such as `generate_video.v1`."""
+
+    name: ServiceName
+    version: Annotated[str, msgspec.Meta(pattern=r"\A\d+\.\d+\.\d+\Z")]
+    tier: Tier
+    accepts: Annotated[list[str], msgspec.Meta(min_length=1)]
+    model: ModelSection
+    resources: ResourceSection
+    cost: CostSection = CostSection()
+
+    @property
+    def capabilities(self) -> list[Capability]:
+        """Capabilities behind `accepts`."""
+        return [c for c in map(capability_of, self.accepts) if c is not None]
+
+
+def parse_manifest(text: str, folder: str) -> Manifest:
+    """Parse service.toml of a folder; raise InvalidRequestError naming what is wrong."""
+    try:
+        manifest = msgspec.toml.decode(text, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise InvalidRequestError(f"{folder}/service.toml: {error}", field="service.toml") from None
+    if manifest.name != folder:
+        raise InvalidRequestError(
+            f"{folder}/service.toml: name is {manifest.name!r}, the folder is {folder!r}",
+            field="name",
+        )
+    unknown = [tag for tag in manifest.accepts if capability_of(tag) is None]
+    if unknown:
+        raise InvalidRequestError(
+            f"{folder}/service.toml: accepts unknown request {unknown[0]!r}", field="accepts"
+        )
+    return manifest
+
+
+class ServiceState(StrEnum):
+    """Whether a service takes jobs."""
+
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+
+
+class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a service announces; key `<service>`. `revision` identifies what makes its bytes."""
+
+    manifest: Manifest
+    revision: str
+    state: ServiceState
+    workers: int
+    announced_at: float
+    reason: str = ""

@@ -1,0 +1,211 @@
+"""The only place where a subject, a stream or a bucket name is spelled.
+
+adgenx.req.<tenant>.<capability>.<campaign_id>.<request_id>      REQUESTS
+adgenx.ctl.<tenant>.<verb>.<id>[.<id>]                           CONTROL
+adgenx.job.<service>.<job_id>                                    JOBS
+adgenx.evt.<tenant>.<campaign_id>.<request_id>.<event>           EVENTS
+adgenx.charge.<tenant>.<campaign_id>.<request_id>                LEDGER
+adgenx.progress.<tenant>.<campaign_id>.<request_id>              PROGRESS
+adgenx.dead.<service>.<job_id>                                   DEAD
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from contracts.capability import Capability
+from contracts.errors import InvalidIdError
+from contracts.identity import NO_CAMPAIGN, check_id, is_id
+
+CAMPAIGN = "campaign"
+"""The subject token of a brief, beside the capabilities' own."""
+
+
+class Stream(StrEnum):
+    """Names of the streams."""
+
+    REQUESTS = "REQUESTS"
+    CONTROL = "CONTROL"
+    JOBS = "JOBS"
+    EVENTS = "EVENTS"
+    LEDGER = "LEDGER"
+    PROGRESS = "PROGRESS"
+    DEAD = "DEAD"
+
+
+class Bucket(StrEnum):
+    """Names of the record buckets, each with one writer role."""
+
+    OPEN = "open"
+    CAMPAIGNS = "campaigns"
+    JOBS = "jobs"
+    RUNS = "runs"
+    CACHE = "cache"
+    SERVICES = "services"
+    UPLOADS = "uploads"
+
+
+class Verb(StrEnum):
+    """Control commands."""
+
+    CANCEL = "cancel"
+    RERUN = "rerun"
+    UPLOAD = "upload"
+    LINK = "link"
+
+
+REQUEST_TOKENS = (CAMPAIGN, *(c.value for c in Capability))
+
+
+def request(tenant: str, token: str, campaign_id: str, request_id: str) -> str:
+    """Subject of a request; `token` is a capability or `campaign`."""
+    return f"adgenx.req.{tenant}.{token}.{campaign_id}.{request_id}"
+
+
+def request_patterns() -> list[str]:
+    """One literal pattern per capability, so that a misspelt one is refused at publish."""
+    return [f"adgenx.req.*.{token}.*.*" for token in REQUEST_TOKENS]
+
+
+def cancel_campaign(tenant: str, campaign_id: str) -> str:
+    """Subject of a campaign's cancel command."""
+    return f"adgenx.ctl.{tenant}.{Verb.CANCEL}.{campaign_id}"
+
+
+def cancel_job(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Subject of one request's cancel command."""
+    return f"adgenx.ctl.{tenant}.{Verb.CANCEL}.{campaign_id}.{request_id}"
+
+
+def rerun(tenant: str, campaign_id: str, base_revision: int) -> str:
+    """Subject of a re-run; it holds the revision that it builds on, so a repeat is the same one."""
+    return f"adgenx.ctl.{tenant}.{Verb.RERUN}.{campaign_id}.{base_revision}"
+
+
+def upload(tenant: str, upload_id: str) -> str:
+    """Subject of an upload command."""
+    return f"adgenx.ctl.{tenant}.{Verb.UPLOAD}.{upload_id}"
+
+
+def link(tenant: str, link_id: str) -> str:
+    """Subject of a link command."""
+    return f"adgenx.ctl.{tenant}.{Verb.LINK}.{link_id}"
+
+
+def control_patterns() -> list[str]:
+    """Every form that a command's subject has; together the subjects of CONTROL."""
+    return [
+        "adgenx.ctl.*.cancel.*",
+        "adgenx.ctl.*.cancel.*.*",
+        "adgenx.ctl.*.rerun.*.*",
+        "adgenx.ctl.*.upload.*",
+        "adgenx.ctl.*.link.*",
+    ]
+
+
+def job(service: str, job_id: str) -> str:
+    """Subject of a job message."""
+    return f"adgenx.job.{service}.{job_id}"
+
+
+def job_filter(service: str) -> str:
+    """What a service's durable consumer listens to."""
+    return f"adgenx.job.{service}.*"
+
+
+def event(tenant: str, campaign_id: str, request_id: str, name: str) -> str:
+    """Subject of an event; `name` may hold dots (`campaign_result.2`)."""
+    return f"adgenx.evt.{tenant}.{campaign_id}.{request_id}.{name}"
+
+
+def campaign_events(tenant: str, campaign_id: str) -> str:
+    """Every event of one campaign."""
+    return f"adgenx.evt.{tenant}.{campaign_id}.>"
+
+
+def request_events(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Every event of one request."""
+    return f"adgenx.evt.{tenant}.{campaign_id}.{request_id}.>"
+
+
+def charge(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Subject of the ledger entry of a request."""
+    return f"adgenx.charge.{tenant}.{campaign_id}.{request_id}"
+
+
+def progress(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Subject of a request's progress."""
+    return f"adgenx.progress.{tenant}.{campaign_id}.{request_id}"
+
+
+def campaign_progress(tenant: str, campaign_id: str) -> str:
+    """Progress of every request of one campaign."""
+    return f"adgenx.progress.{tenant}.{campaign_id}.*"
+
+
+def dead(service: str, job_id: str) -> str:
+    """Subject of a buried job."""
+    return f"adgenx.dead.{service}.{job_id}"
+
+
+def job_key(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Key of a request's record in the jobs bucket."""
+    return f"{tenant}.{campaign_id}.{request_id}"
+
+
+def campaign_key(tenant: str, campaign_id: str) -> str:
+    """Key of a campaign in the campaigns and open buckets; prefix of its jobs' keys."""
+    return f"{tenant}.{campaign_id}"
+
+
+def run_key(service: str, job_id: str) -> str:
+    """Key of a worker's run."""
+    return f"{service}.{job_id}"
+
+
+def cache_record_key(tenant: str, cache_key: str) -> str:
+    """Key of a cache claim; never shared across tenants."""
+    return f"{tenant}.{cache_key}"
+
+
+class RequestSubject(msgspec.Struct, frozen=True):
+    """The ids that a request's subject carries."""
+
+    tenant: str
+    token: str
+    campaign_id: str
+    request_id: str
+
+
+_REQUEST_PARTS = 6
+
+
+def parse_request(subject: str) -> RequestSubject:
+    """Parse a request's subject, or raise InvalidIdError naming the part that cannot be used."""
+    parts = subject.split(".")
+    if len(parts) != _REQUEST_PARTS or parts[:2] != ["adgenx", "req"]:
+        raise InvalidIdError("a request's subject has six tokens", field="subject")
+    _, _, tenant, token, campaign_id, request_id = parts
+    check_id(tenant, "tenant")
+    if campaign_id != NO_CAMPAIGN:
+        check_id(campaign_id, "campaign_id")
+    check_id(request_id, "request_id")
+    return RequestSubject(tenant, token, campaign_id, request_id)
+
+
+class ControlSubject(msgspec.Struct, frozen=True):
+    """The ids that a command's subject carries; `ids` has one or two entries."""
+
+    tenant: str
+    verb: Verb
+    ids: tuple[str, ...]
+
+
+def parse_control(subject: str) -> ControlSubject:
+    """Parse a command's subject, or raise InvalidIdError."""
+    _, _, tenant, verb, *ids = subject.split(".")
+    if not is_id(tenant) or not all(is_id(i) or i == NO_CAMPAIGN for i in ids):
+        raise InvalidIdError("a command's subject holds an unusable id", field="subject")
+    return ControlSubject(tenant, Verb(verb), tuple(ids))
