@@ -1,0 +1,189 @@
+"""One connection to NATS per process: connects for ever, drains on SIGTERM, exits when closed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import nats
+import nats.errors
+import structlog
+
+from bus.settings import Settings, SettingsError
+from contracts.errors import BusUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from nats.aio.client import Client
+    from nats.aio.msg import Msg
+    from nats.js import JetStreamContext
+
+log = structlog.get_logger(__name__)
+
+PING_SECONDS = 5
+RECONNECT_SECONDS = 0.25
+CONNECT_SECONDS = 2
+EXIT_LOST = 1
+"""Exit status after the connection closed for good: the supervisor starts a fresh process."""
+
+
+class Bus:
+    """The connection that everybody is handed. Made by `connect`, never by hand.
+
+    `stopping` is set when the process was told to end: take no new work, finish or give back what
+    you hold, return. `closed` is set when the connection is gone for good.
+    """
+
+    def __init__(self, nc: Client, settings: Settings) -> None:
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream(timeout=settings.publish_timeout_seconds)
+        self.settings = settings
+        self.stopping = asyncio.Event()
+        self.closed = asyncio.Event()
+        self._reconnected: list[Callable[[], Awaitable[None]]] = []
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        *,
+        headers: dict[str, str] | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Msg:
+        """Send a request and return its first answer; raises what nats-py raises."""
+        timeout = timeout_seconds or self.settings.publish_timeout_seconds
+        return await self.nc.request(subject, payload, timeout=timeout, headers=headers)
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Core publish: at most once, for progress only. Never waits for the server."""
+        await self.nc.publish(subject, payload)
+
+    def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call back after every reconnection: what was in flight may be lost, look again."""
+        self._reconnected.append(callback)
+
+    async def drain(self) -> None:
+        """Flush what is buffered, finish the subscriptions and close. Safe to call twice."""
+        self.stopping.set()
+        if self.nc.is_closed or self.nc.is_draining:
+            return
+        try:
+            await self.nc.drain()
+        except nats.errors.Error:  # reconnecting: there is nobody to drain to
+            await self.nc.close()
+
+
+async def connect(settings: Settings, name: str) -> Bus:
+    """Connect and return the bus; wait as long as `connect_patience_seconds` says.
+
+    `name` is shown by the server's monitoring. Raises BusUnavailableError when patience ran out.
+    """
+    bus: Bus | None = None
+
+    async def failed(error: Exception) -> None:
+        log.warning("bus.failed", error=str(error) or type(error).__name__)
+
+    async def disconnected() -> None:
+        log.info("bus.disconnected")
+
+    async def reconnected() -> None:
+        log.info("bus.reconnected")
+        for callback in bus._reconnected if bus else ():  # noqa: SLF001 - same module
+            await callback()
+
+    async def closed() -> None:
+        if bus:
+            bus.closed.set()
+
+    patience = settings.connect_patience_seconds or None
+    try:
+        async with asyncio.timeout(patience):
+            nc = await _first_connection(
+                settings,
+                name=f"{name}@{socket.gethostname()}:{os.getpid()}",
+                error_cb=failed,
+                disconnected_cb=disconnected,
+                reconnected_cb=reconnected,
+                closed_cb=closed,
+            )
+    except TimeoutError:
+        raise BusUnavailableError(f"no NATS server answers at {settings.nats_url}") from None
+    bus = Bus(nc, settings)
+    return bus
+
+
+async def _first_connection(settings: Settings, **callbacks: object) -> Client:
+    """Try until it works: nats-py itself gives up on a refused first CONNECT."""
+    options: dict[str, object] = dict(callbacks)
+    if settings.nats_creds:
+        options["user_credentials"] = str(settings.nats_creds)
+    elif settings.nats_user:
+        options["user"] = settings.nats_user
+        options["password"] = settings.nats_password.reveal()
+    elif settings.nats_token:
+        options["token"] = settings.nats_token.reveal()
+    while True:
+        try:
+            return await nats.connect(
+                settings.nats_url,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_SECONDS,
+                ping_interval=PING_SECONDS,
+                connect_timeout=CONNECT_SECONDS,
+                drain_timeout=int(settings.drain_seconds),
+                inbox_prefix=settings.nats_inbox_prefix,
+                **options,
+            )
+        except FileNotFoundError as error:
+            raise SettingsError("the file of ADGENX_NATS_CREDS does not exist") from error
+        except (OSError, nats.errors.Error) as error:
+            log.warning("bus.refused", url=settings.nats_url, error=str(error))
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings, name: str) -> AsyncIterator[Bus]:
+    """Hold a connection for the length of a block; drains at its end."""
+    bus = await connect(settings, name)
+    try:
+        yield bus
+    finally:
+        await bus.drain()
+
+
+async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[None]]) -> int:
+    """Run a service's body on a connection and return the process's exit status.
+
+    SIGTERM and SIGINT set `bus.stopping`; a body that has not returned `drain_seconds` later is
+    cancelled. A connection that closes for good ends the process with EXIT_LOST.
+    """
+    bus = await connect(settings, name)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, bus.stopping.set)
+    work = asyncio.ensure_future(body(bus))
+    stop = asyncio.ensure_future(bus.stopping.wait())
+    lost = asyncio.ensure_future(bus.closed.wait())
+    try:
+        await asyncio.wait({work, stop, lost}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.done() and not work.done():
+            log.info("service.stopping")
+            await asyncio.wait({work, lost}, timeout=settings.drain_seconds)
+        if not work.done():
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+        elif (error := work.exception()) is not None:
+            raise error
+        return EXIT_LOST if lost.done() else 0
+    finally:
+        for task in (stop, lost):
+            task.cancel()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+        await bus.drain()

@@ -1,0 +1,177 @@
+"""Publish once: what each answer to `Nats-Expected-Last-Subject-Sequence: 0` means.
+
+stored     a PubAck          this call, or its delayed twin, stored the message
+there      10071             somebody stored one before; also said by a full stream
+unknown    10077, timeout    start over and never ack; nothing is "probably done"
+refused    no stream         nobody listens to this subject: a misspelt capability
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import nats.errors
+from nats.js.api import Header
+
+from contracts.errors import InvalidInputError, TooLargeError, UnknownOutcomeError
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+    from bus.connection import Bus
+    from contracts.subjects import Stream
+
+EXPECTED_SEQUENCE = "Nats-Expected-Last-Subject-Sequence"
+WRONG_LAST_SEQUENCE = 10071
+STREAM_FULL = 10077
+MESSAGE_TOO_LARGE = 10054
+DELETE_FAILED = 10057
+
+_ONCE = {EXPECTED_SEQUENCE: "0"}
+_GONE = frozenset({"no message found", "deleted message", "stream store EOF"})
+"""What 10057 says, in words only, of a message that is not there."""
+
+_SEQUENCE = re.compile(r"\d+\Z")
+
+
+class SubjectRefusedError(InvalidInputError):
+    """No stream takes this subject, or the server refuses it for good: nothing was stored."""
+
+    code = "SUBJECT_REFUSED"
+
+
+class Outcome(StrEnum):
+    """What publishing once came to."""
+
+    STORED = "stored"
+    ALREADY_THERE = "already_there"
+
+
+class Published(NamedTuple):
+    """`sequence` is the message's own in its stream: ours, or that of the one already there."""
+
+    outcome: Outcome
+    sequence: int
+
+
+class StoredMessage(NamedTuple):
+    """A message read from a stream; `sequence` is its own."""
+
+    subject: str
+    sequence: int
+    data: bytes
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct):
+    seq: int = 0
+    error: _ApiError | None = None
+
+
+class _Answer(msgspec.Struct):
+    success: bool = False
+    error: _ApiError | None = None
+
+
+class WrongSequence(NamedTuple):
+    """The subject's last message has this sequence, not the expected one."""
+
+    actual: int
+
+
+_pub_ack = msgspec.json.Decoder(_PubAck)
+_answer = msgspec.json.Decoder(_Answer)
+
+
+async def store(
+    bus: Bus, subject: str, payload: bytes, headers: dict[str, str] | None
+) -> int | WrongSequence:
+    """Publish and wait for the PubAck; return the sequence, or that the expected one was wrong.
+
+    Raises UnknownOutcomeError when it may or may not be stored, SubjectRefusedError or
+    TooLargeError when it is not and never will be.
+    """
+    try:
+        message = await bus.request(subject, payload, headers=headers)
+    except nats.errors.NoRespondersError:
+        raise SubjectRefusedError(f"no stream takes {subject}", field="subject") from None
+    except nats.errors.BadSubjectError:
+        raise SubjectRefusedError("the subject holds a forbidden character") from None
+    except nats.errors.MaxPayloadError:
+        raise TooLargeError(f"{len(payload)} bytes are more than a message may have") from None
+    except (nats.errors.Error, OSError) as error:
+        raise UnknownOutcomeError(f"{subject}: {error or type(error).__name__}") from error
+    ack = _pub_ack.decode(message.data)
+    if ack.error is None:
+        return ack.seq
+    return _judge(subject, ack.error)
+
+
+def _judge(subject: str, error: _ApiError) -> WrongSequence:
+    if error.err_code == WRONG_LAST_SEQUENCE:
+        match = _SEQUENCE.search(error.description)
+        return WrongSequence(int(match.group()) if match else 0)
+    if error.err_code == MESSAGE_TOO_LARGE:
+        raise TooLargeError(f"{subject}: {error.description}")
+    # 10077 is also said when the stream is full, and any other code says nothing of a twin of
+    # this message that an earlier timed-out call may still have on its way.
+    raise UnknownOutcomeError(f"{subject}: {error.err_code} {error.description}")
+
+
+async def publish_once(bus: Bus, subject: str, payload: bytes) -> Published:
+    """Store the first message of a subject, once and for ever; see the module for the answers."""
+    match await store(bus, subject, payload, _ONCE):
+        case WrongSequence(actual):
+            return Published(Outcome.ALREADY_THERE, actual)
+        case sequence:
+            return Published(Outcome.STORED, sequence)
+
+
+async def tell(bus: Bus, subject: str, payload: bytes) -> None:
+    """Publish without waiting: for events whose loss a sweep repeats; gated, so single."""
+    await bus.nc.publish(subject, payload, headers=_ONCE)
+
+
+async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
+    """Remove one message by its sequence, never by subject; False if it was gone already."""
+    body = msgspec.json.encode({"seq": sequence, "no_erase": True})
+    try:
+        message = await bus.request(f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
+    except (nats.errors.Error, OSError) as error:
+        raise UnknownOutcomeError(f"removing {stream} {sequence}: {error}") from error
+    answer = _answer.decode(message.data)
+    if answer.error is None:
+        return True
+    if answer.error.err_code == DELETE_FAILED and answer.error.description in _GONE:
+        return False
+    raise UnknownOutcomeError(
+        f"removing {stream} {sequence}: {answer.error.err_code} {answer.error.description}"
+    )
+
+
+async def last(bus: Bus, stream: Stream | str, subject: str) -> StoredMessage | None:
+    """Return the last message of a subject, or None (direct get)."""
+    try:
+        message = await bus.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
+    except (nats.errors.Error, OSError) as error:
+        raise UnknownOutcomeError(f"reading {subject}: {error}") from error
+    return read_direct(message)
+
+
+def read_direct(message: Msg) -> StoredMessage | None:
+    """Take a direct get's answer apart; None for 404."""
+    headers = message.headers or {}
+    status = headers.get(Header.STATUS)
+    if status is None:
+        return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data)
+    if status == "404":
+        return None
+    raise UnknownOutcomeError(f"direct get: {status} {headers.get(Header.DESCRIPTION, '')}")

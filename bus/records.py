@@ -1,0 +1,241 @@
+"""Typed records over a KV bucket: compare-and-set by revision, and a prefix in one call.
+
+A conflict is a value, since it is an ordinary answer: look again. An unknown outcome is an
+exception (`UnknownOutcomeError`), since nothing sensible can follow it but starting over.
+Deleting removes the message itself, by its revision: no marker stays behind, and a delete that
+arrives late cannot hit a newer value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import msgspec
+import nats.errors
+from nats.js.api import Header
+
+from bus import gate
+from bus.gate import WrongSequence
+from contracts.errors import UnknownOutcomeError
+from contracts.identity import ID_PATTERN, is_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from bus.connection import Bus
+    from contracts.subjects import Bucket
+
+R = TypeVar("R")
+
+OPERATION = "KV-Operation"
+BATCH = 1000
+BATCH_BYTES = 16 * 1024 * 1024
+LIST_ATTEMPTS = 3
+
+
+class Conflict(NamedTuple):
+    """The record was not at the expected revision; 0 means that there is none."""
+
+    revision: int
+
+
+class Record(NamedTuple, Generic[R]):
+    """A value, the revision to compare with when changing it, and its key."""
+
+    value: R
+    revision: int
+    key: str
+
+
+def stream_of(bucket: Bucket | str) -> str:
+    """Name of the stream behind a bucket."""
+    return f"KV_{bucket}"
+
+
+def subject_of(bucket: Bucket | str, key: str) -> str:
+    """Subject of a key, or of a prefix ending in `>`."""
+    return f"$KV.{bucket}.{key}"
+
+
+def check_key(key: str) -> str:
+    """Return the key; raise ValueError unless each of its dot-separated parts is an id or `-`."""
+    if not all(is_id(part) or part == "-" for part in key.split(".")):
+        raise ValueError(f"a key's parts must match {ID_PATTERN}: {key[:80]!r}")
+    return key
+
+
+class Records(Generic[R]):
+    """The records of one bucket, all of one type; unknown fields are ignored.
+
+    Every method raises UnknownOutcomeError when the server did not answer in time. With more than
+    one replica a read may be a moment old; the compare-and-set that follows it notices.
+    """
+
+    def __init__(self, bus: Bus, bucket: Bucket | str, kind: type[R]) -> None:
+        self._bus = bus
+        self._bucket = str(bucket)
+        self._stream = stream_of(bucket)
+        self._prefix = subject_of(bucket, "")
+        self._decoder = msgspec.json.Decoder(kind)
+        self._encoder = msgspec.json.Encoder()
+
+    async def get(self, key: str) -> Record[R] | None:
+        """Return the record, or None."""
+        try:
+            message = await self._bus.request(
+                f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{check_key(key)}"
+            )
+        except (nats.errors.Error, OSError) as error:
+            raise UnknownOutcomeError(f"reading {self._bucket} {key}: {error}") from error
+        return self._record(message)
+
+    async def create(self, key: str, value: R) -> int | Conflict:
+        """Write the first value of a key; return its revision."""
+        answer = await self._write(key, value, 0)
+        if not isinstance(answer, Conflict):
+            return answer
+        # A person's `nats kv del` leaves a marker, which reads as absent and must create as such.
+        marker = await self._marker(key)
+        return answer if marker is None else await self._write(key, value, marker)
+
+    async def update(self, key: str, value: R, revision: int) -> int | Conflict:
+        """Replace the value if the record is still at this revision; return the new revision."""
+        return await self._write(key, value, revision)
+
+    async def put(self, key: str, value: R) -> int:
+        """Write whatever is there; return the revision."""
+        answer = await self._write(key, value, None)
+        if isinstance(answer, Conflict):
+            raise UnknownOutcomeError(f"{self._bucket} {key}: conflict without an expectation")
+        return answer
+
+    async def delete(self, key: str, revision: int) -> bool:
+        """Remove this very revision; False if the record has moved on or is gone."""
+        check_key(key)
+        return await gate.remove(self._bus, self._stream, revision)
+
+    async def under(self, prefix: str = "") -> list[Record[R]]:
+        """Return every record whose key begins with the prefix's parts, ordered by revision.
+
+        One call up to 1024 records, pages of 1000 above. A record that changes meanwhile is
+        returned once, with its newer value.
+        """
+        subject = f"{self._prefix}{check_key(prefix)}.>" if prefix else f"{self._prefix}>"
+        try:
+            messages = await self._multi_last(subject)
+        except _TooManyError:
+            messages = await self._pages(subject)
+        records = (self._record(m) for m in messages)
+        newest = {r.key: r for r in records if r is not None}
+        return sorted(newest.values(), key=lambda r: r.revision)
+
+    async def _write(self, key: str, value: R, expected: int | None) -> int | Conflict:
+        subject = f"{self._prefix}{check_key(key)}"
+        headers = None if expected is None else {gate.EXPECTED_SEQUENCE: str(expected)}
+        answer = await gate.store(self._bus, subject, self._encoder.encode(value), headers)
+        return Conflict(answer.actual) if isinstance(answer, WrongSequence) else answer
+
+    async def _marker(self, key: str) -> int | None:
+        """Return the revision of a deletion marker, or None if there is a value or nothing."""
+        subject = f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{key}"
+        try:
+            message = await self._bus.request(subject)
+        except (nats.errors.Error, OSError) as error:
+            raise UnknownOutcomeError(f"reading {self._bucket} {key}: {error}") from error
+        headers = message.headers or {}
+        return int(headers["Nats-Sequence"]) if OPERATION in headers else None
+
+    def _record(self, message: Msg) -> Record[R] | None:
+        stored = gate.read_direct(message)
+        if stored is None or OPERATION in (message.headers or {}):
+            return None
+        key = stored.subject.removeprefix(self._prefix)
+        return Record(self._decoder.decode(stored.data), stored.sequence, key)
+
+    async def _multi_last(self, subject: str) -> list[Msg]:
+        """Ask for the last message of every subject that matches; _TooManyError above 1024."""
+        found: list[Msg] = []
+        query: dict[str, object] = {
+            "multi_last": [subject],
+            "batch": BATCH + 24,
+            "max_bytes": BATCH_BYTES,
+        }
+        while True:
+            batch, end = await self._batch(query)
+            found += batch
+            if int(end.get("Nats-Num-Pending", "0")) == 0:
+                return found
+            # The bytes ran out before the subjects: go on behind the last one, at the same instant.
+            query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+            query["up_to_seq"] = int(end["Nats-UpTo-Sequence"])
+
+    async def _pages(self, subject: str) -> list[Msg]:
+        """Walk the stream by sequence: with history 1 every message is the last of its subject.
+
+        A record that is changed meanwhile moves behind the walker, and so cannot be missed.
+        """
+        found: list[Msg] = []
+        query: dict[str, object] = {
+            "next_by_subj": subject,
+            "batch": BATCH,
+            "max_bytes": BATCH_BYTES,
+            "seq": 1,
+        }
+        while True:
+            batch, end = await self._batch(query)
+            found += batch
+            if int(end.get("Nats-Num-Pending", "0")) == 0:
+                return found
+            query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+
+    async def _batch(self, query: dict[str, object]) -> tuple[list[Msg], dict[str, str]]:
+        """Send one direct get and collect its answers and the headers of its end.
+
+        An answer that breaks off (the server died under it) is asked again: it only reads.
+        """
+        for _ in range(LIST_ATTEMPTS):
+            async with _inbox(self._bus) as (subscription, inbox):
+                await self._bus.nc.publish(
+                    f"$JS.API.DIRECT.GET.{self._stream}", msgspec.json.encode(query), reply=inbox
+                )
+                with contextlib.suppress(nats.errors.TimeoutError):
+                    return await self._collect(subscription)
+        raise UnknownOutcomeError(f"listing {self._bucket}: no answer")
+
+    async def _collect(self, subscription: Subscription) -> tuple[list[Msg], dict[str, str]]:
+        found: list[Msg] = []
+        while True:
+            message = await subscription.next_msg(self._bus.settings.publish_timeout_seconds)
+            headers = message.headers or {}
+            match headers.get(Header.STATUS):
+                case None:
+                    found.append(message)
+                case "204":
+                    return found, headers
+                case "404":
+                    return [], {}
+                case "413":
+                    raise _TooManyError
+                case status:
+                    reason = headers.get(Header.DESCRIPTION, "no stream takes direct gets")
+                    raise UnknownOutcomeError(f"listing {self._bucket}: {status} {reason}")
+
+
+class _TooManyError(Exception):
+    """More subjects match than one call may return."""
+
+
+@contextlib.asynccontextmanager
+async def _inbox(bus: Bus) -> AsyncIterator[tuple[Subscription, str]]:
+    inbox = bus.nc.new_inbox()
+    subscription = await bus.nc.subscribe(inbox)
+    try:
+        yield subscription, inbox
+    finally:
+        with contextlib.suppress(nats.errors.Error, asyncio.CancelledError):
+            await subscription.unsubscribe()

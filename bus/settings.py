@@ -1,0 +1,176 @@
+"""Settings of one process: read once from the environment, at the edge, then passed down."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import msgspec
+
+from contracts.errors import AdgenxError
+from contracts.identity import Id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "ADGENX_"
+ENDPOINTS_FILE = "endpoints.json"
+"""Written by the embedded servers into the data directory; a second process finds them by it."""
+
+
+class SettingsError(AdgenxError):
+    """A variable of the environment is unusable; the message names it and never its value."""
+
+    code = "SETTINGS"
+
+
+class Secret:
+    """A value that never shows in a repr, a log or a traceback; `reveal()` is the only way out."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value itself."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+
+class Durability(StrEnum):
+    """Who makes stored objects survive a power cut."""
+
+    SYNCFS = "syncfs"
+    """We do, by syncfs(2) on the volume of the embedded store."""
+    SERVER = "server"
+    """The store was proven to sync before it answers."""
+
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Url = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+://[^\s/@]+/?\Z")]
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Return the XDG data directory of this application."""
+    base = environ.get("XDG_DATA_HOME", "")
+    root = Path(base) if base.startswith("/") else Path(environ.get("HOME", "/")) / ".local/share"
+    return root / "adgenx"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a process may be told from outside; each field is `ADGENX_<FIELD IN CAPITALS>`.
+
+    Durations are seconds. `nats_creds` is a credentials file; a user with a password or a token
+    serve as well. `s3_public_endpoint` is what links are made for when clients reach the store
+    under another name. `services_path` is a colon-separated list of folders with services.
+    """
+
+    nats_url: Url = "nats://127.0.0.1:4222"
+    nats_creds: Path | None = None
+    nats_user: str = ""
+    nats_password: Secret = Secret("")
+    nats_token: Secret = Secret("")
+    nats_inbox_prefix: str = "_INBOX"
+    connect_patience_seconds: float = 0.0  # 0: wait for ever for the first connection
+    publish_timeout_seconds: Seconds = 5.0
+    drain_seconds: Seconds = 20.0
+
+    s3_endpoint: Url = "http://127.0.0.1:8333"
+    s3_public_endpoint: Url | None = None
+    s3_access_key: Secret = Secret("")
+    s3_secret_key: Secret = Secret("")
+    s3_bucket: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")] = (
+        "adgenx"
+    )
+    s3_region: str = "us-east-1"
+    s3_patience_seconds: float = 15.0  # a store that restarts is back within 2
+    make_durable: Durability = Durability.SYNCFS
+
+    data_dir: Path = Path("/nonexistent")
+    spool_dir: Path = Path("/nonexistent")
+    services_path: str = ""
+    tenant: Id = "default"
+    ack_wait_seconds: Seconds = 30.0
+    log_level: Annotated[str, msgspec.Meta(pattern=r"\A(debug|info|warning|error)\Z")] = "info"
+    stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
+
+    @property
+    def store_dir(self) -> Path:
+        """Folder of the embedded artifact store; `syncfs` is called on its volume."""
+        return self.data_dir / "s3"
+
+    @property
+    def service_folders(self) -> tuple[Path, ...]:
+        """The extra folders in which services are looked for."""
+        return tuple(Path(p) for p in self.services_path.split(os.pathsep) if p)
+
+    def secrets(self) -> frozenset[str]:
+        """Return every secret value that logs must not show."""
+        values = (getattr(self, f) for f in self.__struct_fields__)
+        return frozenset(v.reveal() for v in values if isinstance(v, Secret) and v)
+
+
+def _decode(kind: type[Any], value: object) -> Any:  # noqa: ANN401 - msgspec's hook signature
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)
+
+
+def _from_endpoints(data_dir: Path) -> dict[str, str]:
+    """Return what the embedded servers of this data directory say of themselves."""
+    try:
+        raw = (data_dir / ENDPOINTS_FILE).read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{ENDPOINTS_FILE} cannot be read: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(raw, type=dict[str, str])
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"{ENDPOINTS_FILE} is damaged; delete it and start again") from error
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings: the environment first, then the embedded servers' file, then defaults.
+
+    Unknown `ADGENX_` variables are left alone (services have their own). Raises SettingsError.
+    """
+    environ = os.environ if environ is None else environ
+    fields = Settings.__struct_fields__
+    given = {f: environ[v] for f in fields if environ.get(v := PREFIX + f.upper(), "") != ""}
+    given.setdefault("data_dir", str(default_data_dir(environ)))
+    data_dir = Path(given["data_dir"])
+    given.setdefault("spool_dir", str(data_dir / "spool"))
+    found = _from_endpoints(data_dir)
+    # A foreign server must never be offered the embedded one's keys, so each group is all or none.
+    for group in ("nats_", "s3_"):
+        if f"{group}url" not in given and f"{group}endpoint" not in given:
+            given = {k: v for k, v in found.items() if k.startswith(group)} | given
+    return _convert(given)
+
+
+def _convert(given: dict[str, str]) -> Settings:
+    hints = get_type_hints(Settings, include_extras=True)
+    for name, value in given.items():  # one by one, so that the message names the variable
+        try:
+            msgspec.convert(value, hints[name], strict=False, dec_hook=_decode)
+        except (msgspec.ValidationError, KeyError) as error:
+            reason = "is unknown" if isinstance(error, KeyError) else f"is unusable: {error}"
+            raise SettingsError(f"{PREFIX}{name.upper()} {reason}", field=name) from None
+    return msgspec.convert(given, Settings, strict=False, dec_hook=_decode)
