@@ -50,7 +50,7 @@ def decode_input(body: bytes, kind: Any, limit: int = BODY_LIMIT) -> Any:  # noq
 
 
 def explain(message: str, kind: Any) -> AdgenxError:  # noqa: ANN401 - see decode_input
-    """Turn msgspec's message into our error: `brief.brand.palete: unknown; did you mean palette?`."""
+    """Turn msgspec's message into ours: `brand.palete: unknown field; did you mean palette?`."""
     found = _PATH.search(message)
     path = found.group(1) if found else "$"
     reason = message[: found.start()] if found else message

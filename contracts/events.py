@@ -148,7 +148,7 @@ class Progress(
     tag_field="type",
     tag="progress.v1",
 ):
-    """How far a request is: `done` of `total`, in words `phase`; `fraction` 0 to 1, never falling."""
+    """How far a request is: `done` of `total` in `phase`; `fraction` 0 to 1, never falling."""
 
     request_id: str
     campaign_id: str

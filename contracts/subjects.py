@@ -111,7 +111,7 @@ def job(service: str, job_id: str) -> str:
 
 
 def job_filter(service: str) -> str:
-    """What a service's durable consumer listens to."""
+    """Return the subjects of a service's durable consumer."""
     return f"adgenx.job.{service}.*"
 
 
