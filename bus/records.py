@@ -8,24 +8,18 @@ arrives late cannot hit a newer value.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
 import nats.errors
-from nats.js.api import Header
 
-from bus import gate
+from bus import direct, gate
 from bus.gate import WrongSequence
 from contracts.errors import UnknownOutcomeError
 from contracts.identity import ID_PATTERN, is_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
 
     from bus.connection import Bus
     from contracts.subjects import Bucket
@@ -33,9 +27,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 OPERATION = "KV-Operation"
-BATCH = 1000
-BATCH_BYTES = 16 * 1024 * 1024
-LIST_ATTEMPTS = 3
 
 
 class Conflict(NamedTuple):
@@ -122,14 +113,10 @@ class Records(Generic[R]):
     async def under(self, prefix: str = "") -> list[Record[R]]:
         """Return every record whose key begins with the prefix's parts, ordered by revision.
 
-        One call up to 1024 records, pages of 1000 above. A record that changes meanwhile is
-        returned once, with its newer value.
+        A record that changes meanwhile is returned once, with its newer value.
         """
         subject = f"{self._prefix}{check_key(prefix)}.>" if prefix else f"{self._prefix}>"
-        try:
-            messages = await self._multi_last(subject)
-        except _TooManyError:
-            messages = await self._pages(subject)
+        messages = await direct.messages(self._bus, self._stream, subject)
         records = (self._record(m) for m in messages)
         newest = {r.key: r for r in records if r is not None}
         return sorted(newest.values(), key=lambda r: r.revision)
@@ -156,86 +143,3 @@ class Records(Generic[R]):
             return None
         key = stored.subject.removeprefix(self._prefix)
         return Record(self._decoder.decode(stored.data), stored.sequence, key)
-
-    async def _multi_last(self, subject: str) -> list[Msg]:
-        """Ask for the last message of every subject that matches; _TooManyError above 1024."""
-        found: list[Msg] = []
-        query: dict[str, object] = {
-            "multi_last": [subject],
-            "batch": BATCH + 24,
-            "max_bytes": BATCH_BYTES,
-        }
-        while True:
-            batch, end = await self._batch(query)
-            found += batch
-            if int(end.get("Nats-Num-Pending", "0")) == 0:
-                return found
-            # The bytes ran out before the subjects: go on behind the last one, at the same instant.
-            query["seq"] = int(end["Nats-Last-Sequence"]) + 1
-            query["up_to_seq"] = int(end["Nats-UpTo-Sequence"])
-
-    async def _pages(self, subject: str) -> list[Msg]:
-        """Walk the stream by sequence: with history 1 every message is the last of its subject.
-
-        A record that is changed meanwhile moves behind the walker, and so cannot be missed.
-        """
-        found: list[Msg] = []
-        query: dict[str, object] = {
-            "next_by_subj": subject,
-            "batch": BATCH,
-            "max_bytes": BATCH_BYTES,
-            "seq": 1,
-        }
-        while True:
-            batch, end = await self._batch(query)
-            found += batch
-            if int(end.get("Nats-Num-Pending", "0")) == 0:
-                return found
-            query["seq"] = int(end["Nats-Last-Sequence"]) + 1
-
-    async def _batch(self, query: dict[str, object]) -> tuple[list[Msg], dict[str, str]]:
-        """Send one direct get and collect its answers and the headers of its end.
-
-        An answer that breaks off (the server died under it) is asked again: it only reads.
-        """
-        for _ in range(LIST_ATTEMPTS):
-            async with _inbox(self._bus) as (subscription, inbox):
-                await self._bus.nc.publish(
-                    f"$JS.API.DIRECT.GET.{self._stream}", msgspec.json.encode(query), reply=inbox
-                )
-                with contextlib.suppress(nats.errors.TimeoutError):
-                    return await self._collect(subscription)
-        raise UnknownOutcomeError(f"listing {self._bucket}: no answer")
-
-    async def _collect(self, subscription: Subscription) -> tuple[list[Msg], dict[str, str]]:
-        found: list[Msg] = []
-        while True:
-            message = await subscription.next_msg(self._bus.settings.publish_timeout_seconds)
-            headers = message.headers or {}
-            match headers.get(Header.STATUS):
-                case None:
-                    found.append(message)
-                case "204":
-                    return found, headers
-                case "404":
-                    return [], {}
-                case "413":
-                    raise _TooManyError
-                case status:
-                    reason = headers.get(Header.DESCRIPTION, "no stream takes direct gets")
-                    raise UnknownOutcomeError(f"listing {self._bucket}: {status} {reason}")
-
-
-class _TooManyError(Exception):
-    """More subjects match than one call may return."""
-
-
-@contextlib.asynccontextmanager
-async def _inbox(bus: Bus) -> AsyncIterator[tuple[Subscription, str]]:
-    inbox = bus.nc.new_inbox()
-    subscription = await bus.nc.subscribe(inbox)
-    try:
-        yield subscription, inbox
-    finally:
-        with contextlib.suppress(nats.errors.Error, asyncio.CancelledError):
-            await subscription.unsubscribe()

@@ -1,0 +1,139 @@
+"""Read many messages of a stream at once by direct get: the last one of every matching subject."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import nats.errors
+from nats.js.api import Header
+
+from bus.gate import StoredMessage, read_direct
+from contracts.errors import UnknownOutcomeError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from bus.connection import Bus
+    from contracts.subjects import Stream
+
+BATCH = 1000
+BATCH_BYTES = 16 * 1024 * 1024
+LIST_ATTEMPTS = 3
+
+
+async def last_of_each(bus: Bus, stream: Stream | str, subject: str) -> list[StoredMessage]:
+    """Return the last message of every subject that matches, ordered by sequence.
+
+    The stream keeps one message per subject, so that this is all of them; raises
+    UnknownOutcomeError when the server does not answer.
+    """
+    found = map(read_direct, await messages(bus, stream, subject))
+    return sorted((m for m in found if m is not None), key=lambda m: m.sequence)
+
+
+async def messages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
+    """Return the raw answers: one call up to 1024 subjects, pages of 1000 above.
+
+    A subject that changes meanwhile may come twice; the newer one has the higher sequence.
+    """
+    try:
+        return await _multi_last(bus, stream, subject)
+    except _TooManyError:
+        return await _pages(bus, stream, subject)
+
+
+async def _multi_last(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
+    """Ask for the last message of every subject that matches; _TooManyError above 1024."""
+    found: list[Msg] = []
+    query: dict[str, object] = {
+        "multi_last": [subject],
+        "batch": BATCH + 24,
+        "max_bytes": BATCH_BYTES,
+    }
+    while True:
+        batch, end = await _batch(bus, stream, query)
+        found += batch
+        if int(end.get("Nats-Num-Pending", "0")) == 0:
+            return found
+        # The bytes ran out before the subjects: go on behind the last one, at the same instant.
+        query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+        query["up_to_seq"] = int(end["Nats-UpTo-Sequence"])
+
+
+async def _pages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
+    """Walk the stream by sequence: with history 1 every message is the last of its subject.
+
+    A record that is changed meanwhile moves behind the walker, and so cannot be missed.
+    """
+    found: list[Msg] = []
+    query: dict[str, object] = {
+        "next_by_subj": subject,
+        "batch": BATCH,
+        "max_bytes": BATCH_BYTES,
+        "seq": 1,
+    }
+    while True:
+        batch, end = await _batch(bus, stream, query)
+        found += batch
+        if int(end.get("Nats-Num-Pending", "0")) == 0:
+            return found
+        query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+
+
+async def _batch(
+    bus: Bus, stream: Stream | str, query: dict[str, object]
+) -> tuple[list[Msg], dict[str, str]]:
+    """Send one direct get and collect its answers and the headers of its end.
+
+    An answer that breaks off (the server died under it) is asked again: it only reads.
+    """
+    for _ in range(LIST_ATTEMPTS):
+        async with _inbox(bus) as (subscription, inbox):
+            await bus.nc.publish(
+                f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox
+            )
+            with contextlib.suppress(nats.errors.TimeoutError):
+                return await _collect(bus, stream, subscription)
+    raise UnknownOutcomeError(f"listing {stream}: no answer")
+
+
+async def _collect(
+    bus: Bus, stream: Stream | str, subscription: Subscription
+) -> tuple[list[Msg], dict[str, str]]:
+    found: list[Msg] = []
+    while True:
+        message = await subscription.next_msg(bus.settings.publish_timeout_seconds)
+        headers = message.headers or {}
+        match headers.get(Header.STATUS):
+            case None:
+                found.append(message)
+            case "204":
+                return found, headers
+            case "404":
+                return [], {}
+            case "413":
+                raise _TooManyError
+            case status:
+                reason = headers.get(Header.DESCRIPTION, "no stream takes direct gets")
+                raise UnknownOutcomeError(f"listing {stream}: {status} {reason}")
+
+
+class _TooManyError(Exception):
+    """More subjects match than one call may return."""
+
+
+@contextlib.asynccontextmanager
+async def _inbox(bus: Bus) -> AsyncIterator[tuple[Subscription, str]]:
+    inbox = bus.nc.new_inbox()
+    subscription = await bus.nc.subscribe(inbox)
+    try:
+        yield subscription, inbox
+    finally:
+        with contextlib.suppress(nats.errors.Error, asyncio.CancelledError):
+            await subscription.unsubscribe()
