@@ -1,0 +1,1 @@
+"""Who does the work. Services import contracts, bus and media, never one another."""

@@ -1,0 +1,272 @@
+"""A client of the bus: asks, watches, brings files and fetches them. Needs no key of the store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+import urllib3
+
+from bus import direct, gate
+from contracts import events, subjects
+from contracts.assets import Asset, AssetRole, LinkArtifact, Rights, UploadAsset
+from contracts.brief import Brief
+from contracts.campaign import Cancel, RerunCampaign, RunCampaign
+from contracts.codec import encode
+from contracts.errors import (
+    ArtifactMissingError,
+    InvalidRequestError,
+    StoreUnavailableError,
+    UnknownOutcomeError,
+)
+from contracts.identity import NO_CAMPAIGN
+from contracts.subjects import CAMPAIGN, Stream
+from services.cli.state import CampaignView
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from nats.aio.msg import Msg
+
+    from bus.connection import Bus
+    from contracts.artifacts import ArtifactRef
+    from services.cli.progress import Show
+
+E = TypeVar("E", bound=events.Event)
+
+LOOK_AGAIN_SECONDS = 3.0
+"""A subscription may miss a message; the stream is read again this often."""
+ANSWER_SECONDS = 60.0
+CHUNK = 1 << 20
+
+_event = msgspec.json.Decoder(events.AnyEvent)
+_progress = msgspec.json.Decoder(events.Progress)
+_http = urllib3.PoolManager(retries=urllib3.Retry(3, backoff_factor=0.2), timeout=60)
+
+
+def decode_event(data: bytes) -> events.AnyEvent | None:
+    """Return the event, or None for one of a newer version's."""
+    try:
+        event: events.AnyEvent = _event.decode(data)
+    except msgspec.DecodeError:
+        return None
+    return event
+
+
+class Client:
+    """What the command line does on the bus, for one tenant."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.tenant = bus.settings.tenant
+
+    async def submit(self, campaign_id: str, brief: Brief | str) -> None:
+        """Ask for a new campaign. Once this returns, it is never lost."""
+        message = RunCampaign(brief=brief)
+        subject = subjects.request(self.tenant, CAMPAIGN, campaign_id, campaign_id)
+        await self._surely(subject, encode(message))
+
+    async def rerun(self, campaign_id: str, base_revision: int, brief: Brief | str) -> None:
+        """Ask for the campaign again with this brief, on top of a revision."""
+        message = RerunCampaign(base_revision=base_revision, brief=brief)
+        await self._surely(subjects.rerun(self.tenant, campaign_id, base_revision), encode(message))
+
+    async def cancel(self, campaign_id: str) -> events.CommandResult:
+        """Cancel a campaign and return the answer."""
+        await self._surely(subjects.cancel_campaign(self.tenant, campaign_id), encode(Cancel()))
+        return await self._answer(
+            campaign_id, campaign_id, events.CANCEL_RESULT, events.CommandResult
+        )
+
+    async def told(self, campaign_id: str) -> list[events.AnyEvent]:
+        """Return everything that was told of a campaign."""
+        found = await direct.last_of_each(
+            self.bus, Stream.EVENTS, subjects.campaign_events(self.tenant, campaign_id)
+        )
+        return [e for e in (decode_event(m.data) for m in found) if e is not None]
+
+    async def view(self, campaign_id: str) -> CampaignView:
+        """Return what is known of a campaign's newest revision now."""
+        view = CampaignView(campaign_id)
+        for event in await self.told(campaign_id):
+            view.see(event)
+        return view
+
+    async def campaigns(self) -> list[CampaignView]:
+        """Return every campaign of the tenant that has told anything, oldest first."""
+        views: dict[str, CampaignView] = {}
+        for name in (events.CAMPAIGN_PLAN + ".*.*", events.CAMPAIGN_RESULT + ".*"):
+            subject = subjects.event(self.tenant, "*", "*", name)
+            for message in await direct.last_of_each(self.bus, Stream.EVENTS, subject):
+                event = decode_event(message.data)
+                if event is not None:
+                    campaign_id = event.campaign_id
+                    views.setdefault(campaign_id, CampaignView(campaign_id)).see(event)
+        return list(views.values())
+
+    async def follow(self, campaign_id: str, revision: int, show: Show) -> events.CampaignResult:
+        """Show a campaign until this revision, or a newer one, is over; return its result.
+
+        Reads what was told before, so that it works on a running and on a finished campaign.
+        """
+        view = CampaignView(campaign_id)
+        async for message in self._messages(campaign_id):
+            if isinstance(message, events.Progress):
+                view.see_progress(message)
+                show.progress(view, message)
+                continue
+            known = (view.revision, len(view.steps), view.ended_count, view.result)
+            ended = view.see(message)
+            if known != (view.revision, len(view.steps), view.ended_count, view.result) or ended:
+                show.event(view, message, ended)
+            if view.result is not None and view.result.revision >= revision:
+                return view.result
+        raise UnknownOutcomeError("the connection ended before the campaign did")
+
+    async def bring(self, path: Path, role: AssetRole, rights: Rights) -> ArtifactRef:
+        """Upload a file as an asset and return what became of it once it was checked."""
+        body = await asyncio.to_thread(path.read_bytes)
+        upload_id = uuid.uuid4().hex
+        command = UploadAsset(
+            role=role,
+            size_bytes=len(body),
+            sha256=hashlib.sha256(body).hexdigest(),
+            rights=rights,
+        )
+        await self._surely(subjects.upload(self.tenant, upload_id), encode(command))
+        link = await self._answer(NO_CAMPAIGN, upload_id, events.UPLOAD_LINK, events.UploadLink)
+        if link.error is not None:
+            raise InvalidRequestError(f"{path.name}: {link.error.message}", field="file")
+        await asyncio.to_thread(_put, link.url, body)
+        result = await self._answer(NO_CAMPAIGN, upload_id, events.ASSET_RESULT, events.AssetResult)
+        if result.asset is None:
+            reason = result.error.message if result.error else "it was refused"
+            raise InvalidRequestError(f"{path.name}: {reason}", field="file")
+        return result.asset
+
+    async def with_assets(self, brief: Brief | str, folder: Path) -> Brief | str:
+        """Return the brief with every local file of its assets uploaded."""
+        if isinstance(brief, str) or not any(a.file for a in brief.assets):
+            return brief
+        assets = [await self._uploaded(asset, folder) for asset in brief.assets]
+        return msgspec.structs.replace(brief, assets=assets)
+
+    async def fetch(self, ref: ArtifactRef, target: Path) -> None:
+        """Download an artifact to a file through a link, and check its hash."""
+        link_id = uuid.uuid4().hex
+        await self._surely(
+            subjects.link(self.tenant, link_id), encode(LinkArtifact(sha256=ref.sha256))
+        )
+        link = await self._answer(NO_CAMPAIGN, link_id, events.LINK_RESULT, events.LinkResult)
+        if link.error is not None:
+            raise ArtifactMissingError(link.error.message)
+        await asyncio.to_thread(_get, link.url, ref.sha256, target)
+
+    async def _uploaded(self, asset: Asset, folder: Path) -> Asset:
+        if not asset.file:
+            return asset
+        path = folder / asset.file
+        if not path.is_file():
+            raise InvalidRequestError(f"assets: no such file: {asset.file}", field="assets.file")
+        ref = await self.bring(path, asset.role, asset.rights)
+        return msgspec.structs.replace(asset, file="", ref=ref)
+
+    async def _surely(self, subject: str, body: bytes) -> None:
+        """Publish once; an unknown outcome is asked again, which the gate makes harmless."""
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while True:
+                with contextlib.suppress(UnknownOutcomeError):
+                    await gate.publish_once(self.bus, subject, body)
+                    return
+
+    async def _answer(self, campaign_id: str, request_id: str, name: str, kind: type[E]) -> E:
+        """Wait for an event that answers a command."""
+        subject = subjects.event(self.tenant, campaign_id, request_id, name)
+        arrived = asyncio.Event()
+
+        async def ring(_: Msg) -> None:
+            arrived.set()
+
+        subscription = await self.bus.nc.subscribe(subject, cb=ring)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                while True:
+                    found = await gate.last(self.bus, Stream.EVENTS, subject)
+                    if found is not None:
+                        return msgspec.json.decode(found.data, type=kind)
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(arrived.wait(), LOOK_AGAIN_SECONDS)
+                    arrived.clear()
+        except TimeoutError:
+            raise UnknownOutcomeError(f"nobody answered {name} within a minute") from None
+        finally:
+            await subscription.unsubscribe()
+
+    async def _messages(self, campaign_id: str) -> AsyncIterator[events.AnyEvent | events.Progress]:
+        """Yield a campaign's events and progress: first what is, then what comes, for ever.
+
+        An event may come more than once.
+        """
+        news: asyncio.Queue[Msg] = asyncio.Queue()
+        heard = [
+            await self.bus.nc.subscribe(subject, cb=news.put)
+            for subject in (
+                subjects.campaign_events(self.tenant, campaign_id),
+                subjects.campaign_progress(self.tenant, campaign_id),
+            )
+        ]
+        try:
+            while True:
+                for event in await self.told(campaign_id):
+                    yield event
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                        while True:
+                            message = _message(await news.get())
+                            if message is not None:
+                                yield message
+        finally:
+            for subscription in heard:
+                await subscription.unsubscribe()
+
+
+def _message(raw: Msg) -> events.AnyEvent | events.Progress | None:
+    if raw.subject.startswith("adgenx.progress."):
+        with contextlib.suppress(msgspec.DecodeError):
+            return _progress.decode(raw.data)
+        return None
+    return decode_event(raw.data)
+
+
+def _put(url: str, body: bytes) -> None:
+    try:
+        response = _http.request("PUT", url, body=body)
+    except urllib3.exceptions.HTTPError as error:
+        raise StoreUnavailableError(f"the upload failed: {type(error).__name__}") from None
+    if response.status not in (200, 204):
+        raise StoreUnavailableError(f"the upload was answered with HTTP {response.status}")
+
+
+def _get(url: str, sha256: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(target.name + ".part")
+    digest = hashlib.sha256()
+    try:
+        response = _http.request("GET", url, preload_content=False)
+        if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+            raise StoreUnavailableError(f"the download was answered with HTTP {response.status}")
+        with fresh.open("wb") as out:
+            for chunk in response.stream(CHUNK):
+                digest.update(chunk)
+                out.write(chunk)
+    except urllib3.exceptions.HTTPError as error:
+        raise StoreUnavailableError(f"the download failed: {type(error).__name__}") from None
+    if digest.hexdigest() != sha256:
+        fresh.unlink()
+        raise ArtifactMissingError("the downloaded bytes do not match their hash")
+    fresh.replace(target)
