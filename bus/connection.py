@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import nats
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 PING_SECONDS = 5
 RECONNECT_SECONDS = 0.25
 CONNECT_SECONDS = 2
+COMPLAINT_SECONDS = 10.0
 EXIT_LOST = 1
 """Exit status after the connection closed for good: the supervisor starts a fresh process."""
 
@@ -84,12 +86,14 @@ async def connect(settings: Settings, name: str) -> Bus:
     `name` is shown by the server's monitoring. Raises BusUnavailableError when patience ran out.
     """
     bus: Bus | None = None
+    complaints = _Complaints()
 
     async def failed(error: Exception) -> None:
-        log.warning("bus.failed", error=str(error) or type(error).__name__)
+        complaints.say(str(error) or type(error).__name__)
 
     async def disconnected() -> None:
-        log.info("bus.disconnected")
+        if bus is None or not bus.stopping.is_set():
+            log.info("bus.disconnected")
 
     async def reconnected() -> None:
         log.info("bus.reconnected")
@@ -105,6 +109,7 @@ async def connect(settings: Settings, name: str) -> Bus:
         async with asyncio.timeout(patience):
             nc = await _first_connection(
                 settings,
+                complaints,
                 name=f"{name}@{socket.gethostname()}:{os.getpid()}",
                 error_cb=failed,
                 disconnected_cb=disconnected,
@@ -112,12 +117,30 @@ async def connect(settings: Settings, name: str) -> Bus:
                 closed_cb=closed,
             )
     except TimeoutError:
-        raise BusUnavailableError(f"no NATS server answers at {settings.nats_url}") from None
+        reason = complaints.last or "no answer"
+        raise BusUnavailableError(f"NATS at {settings.nats_url}: {reason}") from None
     bus = Bus(nc, settings)
     return bus
 
 
-async def _first_connection(settings: Settings, **callbacks: object) -> Client:
+class _Complaints:
+    """Logs what nats-py complains of four times a second: once per kind and ten seconds."""
+
+    def __init__(self) -> None:
+        self.last = ""
+        self._again_at = 0.0
+
+    def say(self, text: str) -> None:
+        now = time.monotonic()
+        if text != self.last or now >= self._again_at:
+            log.warning("bus.failed", error=text)
+            self._again_at = now + COMPLAINT_SECONDS
+        self.last = text
+
+
+async def _first_connection(
+    settings: Settings, complaints: _Complaints, **callbacks: object
+) -> Client:
     """Try until it works: nats-py itself gives up on a refused first CONNECT."""
     options: dict[str, object] = dict(callbacks)
     if settings.nats_creds:
@@ -142,7 +165,7 @@ async def _first_connection(settings: Settings, **callbacks: object) -> Client:
         except FileNotFoundError as error:
             raise SettingsError("the file of ADGENX_NATS_CREDS does not exist") from error
         except (OSError, nats.errors.Error) as error:
-            log.warning("bus.refused", url=settings.nats_url, error=str(error))
+            complaints.say(str(error) or type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
