@@ -61,7 +61,10 @@ def check_url(url: str, field: str) -> None:
         raise UrlNotAllowedError(
             f"{field} may hold no user name and no port but 80 and 443", field=field
         )
-    host = (parts.hostname or "").rstrip(".").encode("idna", errors="ignore").decode()
+    try:
+        host = (parts.hostname or "").rstrip(".").encode("idna").decode()
+    except UnicodeError:
+        host = ""  # a label that no name server could hold
     if _is_address(host) or not _HOST.match(host) or host.endswith(_LOCAL_SUFFIXES):
         raise UrlNotAllowedError(
             f"{field} must name a public host, such as https://example.com", field=field

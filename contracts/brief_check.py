@@ -1,0 +1,264 @@
+"""What a brief means, beyond its shape: every rule is one typed error that names the field and says
+what is allowed. `check_brief` is what the coordinator and the command line both ask.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import msgspec
+
+from contracts.artifacts import artifact_key
+from contracts.assets import MAX_UPLOAD_BYTES, Asset, AssetRole
+from contracts.brief import Brief
+from contracts.colour import contrast
+from contracts.errors import InvalidRequestError, TooLargeError
+from contracts.locale import check_locale
+from contracts.placement import PLACEMENTS
+from contracts.text import check_line, check_url, strings
+
+HEADLINE_SHOTS = ("hook", "promise", "product", "proof", "end")
+"""Shots whose headline a brief may set by hand."""
+
+READING_CONTRAST = 4.5
+ACCENT_CONTRAST = 3.0
+MAX_FACT = 1e9
+MAX_FILES = 320
+"""Files of a campaign's package, as its one request can still name them all."""
+_FILES_PER_FILM = 4
+
+_MEDIA_TYPES = {
+    AssetRole.LOGO: ("image/",),
+    AssetRole.PRODUCT: ("image/",),
+    AssetRole.REFERENCE: ("image/", "video/"),
+    AssetRole.AUDIO: ("audio/",),
+    AssetRole.FONT: ("font/", "application/font"),
+}
+
+Text = str | dict[str, str]
+
+
+def check_brief(brief: Brief, *, today: date, tenant: str = "") -> None:
+    """Raise an InvalidInputError for the first rule that the brief breaks.
+
+    With a `tenant` the brief is as it travels: its assets must have been uploaded by that tenant.
+    Without one it is as a person wrote it, and assets may be local files. `today` judges rights.
+    """
+    _check_texts(brief)
+    _check_markets(brief)
+    _check_localized(brief)
+    _check_headlines(brief)
+    _check_palette(brief)
+    _check_banned(brief)
+    _check_facts(brief)
+    _check_length(brief)
+    _check_amount(brief)
+    for index, asset in enumerate(brief.assets):
+        _check_asset(asset, f"assets[{index}]", today, tenant)
+
+
+def _fail(field: str, reason: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{field}: {reason}", field=field)
+
+
+def _check_texts(brief: Brief) -> None:
+    for field, text in strings(msgspec.to_builtins(brief)):
+        check_line(text, field)
+    if brief.product.url:
+        check_url(brief.product.url, "product.url")
+    for field, value in localized_texts(brief):
+        for where, text in _each(field, value):
+            if text and not text.strip():
+                raise _fail(where, "is blank; write the text or leave the field out")
+
+
+def localized_texts(brief: Brief) -> Iterator[tuple[str, Text]]:
+    """Yield (field, text or texts by locale) of everything that is written for readers."""
+    yield "brand.name", brief.brand.name
+    yield "brand.tagline", brief.brand.tagline
+    yield "brand.voice", brief.brand.voice
+    yield "brand.legal", brief.brand.legal
+    yield "product.name", brief.product.name
+    yield "product.what", brief.product.what
+    for index, fact in enumerate(brief.product.facts):
+        yield f"product.facts[{index}].label", fact.label
+    yield "audience", brief.audience
+    yield "objective", brief.objective
+    yield "offer", brief.offer
+    yield "call_to_action", brief.call_to_action
+    for shot, text in brief.headlines.items():
+        yield f"headlines.{shot}", text
+
+
+def _each(field: str, value: Text) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    else:
+        yield from ((f"{field}.{locale}", text) for locale, text in value.items())
+
+
+def _check_markets(brief: Brief) -> None:
+    for index, locale in enumerate(brief.locales):
+        check_locale(locale, f"locales[{index}]")
+    for index, name in enumerate(brief.placements):
+        if name not in PLACEMENTS:
+            near = nearest(name, PLACEMENTS)
+            raise _fail(
+                f"placements[{index}]",
+                f"unknown placement {name[:40]!r}{near}; allowed are {', '.join(PLACEMENTS)}",
+            )
+    for field, values in (("locales", brief.locales), ("placements", brief.placements)):
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                raise _fail(f"{field}[{index}]", f"{value} stands there twice")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _check_localized(brief: Brief) -> None:
+    for field, value in localized_texts(brief):
+        if isinstance(value, str):
+            continue
+        for locale in brief.locales:
+            if locale not in value:
+                raise _fail(
+                    field,
+                    f"no text for {locale}; give one text for all locales, or one for each of "
+                    f"{', '.join(brief.locales)}",
+                )
+        for locale in value:
+            if locale not in brief.locales:
+                raise _fail(
+                    f"{field}.{locale[:20]}",
+                    "not a locale of this brief"
+                    f"{nearest(locale, brief.locales)}; its locales are {', '.join(brief.locales)}",
+                )
+
+
+def _check_headlines(brief: Brief) -> None:
+    for shot in brief.headlines:
+        if shot not in HEADLINE_SHOTS:
+            raise _fail(
+                f"headlines.{shot[:40]}",
+                f"unknown shot{nearest(shot, HEADLINE_SHOTS)}; allowed are "
+                f"{', '.join(HEADLINE_SHOTS)}",
+            )
+
+
+def _check_palette(brief: Brief) -> None:
+    palette = brief.brand.palette
+    reading = contrast(palette.ink, palette.paper)
+    if reading < READING_CONTRAST:
+        raise _fail(
+            "brand.palette.ink",
+            f"{palette.ink} on paper {palette.paper} has a contrast of {reading:.1f}:1; text needs "
+            f"{READING_CONTRAST}:1, so darken one or lighten the other",
+        )
+    for name in ("primary", "secondary", "accent"):
+        colour = getattr(palette, name)
+        best = max(contrast(colour, palette.ink), contrast(colour, palette.paper))
+        if best < ACCENT_CONTRAST:
+            raise _fail(
+                f"brand.palette.{name}",
+                f"{colour} has a contrast of {best:.1f}:1 at best with ink and paper; type on it "
+                f"needs {ACCENT_CONTRAST:.0f}:1 with one of them",
+            )
+
+
+def _check_banned(brief: Brief) -> None:
+    banned = [re.escape(word.strip()) for word in brief.brand.banned_words if word.strip()]
+    if not banned:
+        return
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(banned)})(?!\w)", re.IGNORECASE)
+    for field, value in localized_texts(brief):
+        if field == "brand.voice":  # it may well say which words to avoid; it is never shown
+            continue
+        for where, text in _each(field, value):
+            found = sorted({match.lower() for match in pattern.findall(text)})
+            if found:
+                raise _fail(where, f"holds banned words of this brand: {', '.join(found)}")
+
+
+def _check_facts(brief: Brief) -> None:
+    for index, fact in enumerate(brief.product.facts):
+        if not math.isfinite(fact.value) or abs(fact.value) > MAX_FACT:
+            raise _fail(f"product.facts[{index}].value", f"must be a number up to {MAX_FACT:,.0f}")
+
+
+def _check_length(brief: Brief) -> None:
+    longest = max(
+        ((PLACEMENTS[p].max_seconds, p) for p in brief.placements if PLACEMENTS[p].film),
+        default=None,
+    )
+    if longest is not None and longest[0] < brief.length_seconds:
+        raise _fail(
+            "length_seconds",
+            f"{brief.length_seconds:g} s is longer than every chosen placement takes; the longest "
+            f"is {longest[1]} with {longest[0]:g} s",
+        )
+
+
+def _check_amount(brief: Brief) -> None:
+    shapes = set()
+    for name in brief.placements:
+        placement = PLACEMENTS[name]
+        if placement.film:
+            short = placement.max_seconds < brief.length_seconds
+            shapes.add(name if short else placement.film)
+    films = len(shapes) * len(brief.locales) * brief.variants.hooks
+    stills = len(brief.placements) * len(brief.locales)
+    files = films * _FILES_PER_FILM + stills
+    if files > MAX_FILES:
+        raise TooLargeError(
+            f"placements: {len(brief.placements)} placements in {len(brief.locales)} locales and "
+            f"{brief.variants.hooks} variants make {files} files; at most {MAX_FILES} fit one "
+            "campaign, so split it by locale",
+            field="placements",
+        )
+
+
+def _check_asset(asset: Asset, field: str, today: date, tenant: str) -> None:
+    _check_rights(asset, field, today)
+    if asset.ref is None:
+        if tenant:
+            raise _fail(
+                f"{field}.ref",
+                "required on the wire: upload the file first and put the artifact of its "
+                "`asset_result` here",
+            )
+        if not asset.file:
+            raise _fail(field, "needs a `file` or a `ref`")
+        return
+    if asset.file:
+        raise _fail(f"{field}.file", "has a `ref` already; give one of the two")
+    if tenant and asset.ref.key != artifact_key(tenant, asset.ref.sha256):
+        raise _fail(f"{field}.ref.key", "is not one of your own artifacts")
+    if not asset.ref.media_type.startswith(_MEDIA_TYPES[asset.role]):
+        allowed = " or ".join(f"{kind}*" for kind in _MEDIA_TYPES[asset.role])
+        raise _fail(f"{field}.ref.media_type", f"a {asset.role} must be {allowed}")
+    if not 0 < asset.ref.size_bytes <= MAX_UPLOAD_BYTES:
+        raise _fail(f"{field}.ref.size_bytes", f"must be 1 to {MAX_UPLOAD_BYTES}")
+
+
+def _check_rights(asset: Asset, field: str, today: date) -> None:
+    if not asset.rights.expires:
+        return
+    try:
+        expires = date.fromisoformat(asset.rights.expires)
+    except ValueError:
+        raise _fail(
+            f"{field}.rights.expires", "must be a date such as 2027-12-31, or empty for never"
+        ) from None
+    if expires < today:
+        raise _fail(
+            f"{field}.rights.expires",
+            f"the right to use it ended on {expires.isoformat()}; renew it or leave the asset out",
+        )
