@@ -1,0 +1,1 @@
+"""Sequences campaigns: plans are pure, decisions are pure, `shell` does the IO."""
