@@ -80,7 +80,7 @@ def _width(line: str, role: Role, extra: float = 0.0) -> float:
     return box.right - box.left
 
 
-def _breaks(words: list[str], most: int) -> Iterator[tuple[str, ...]]:
+def breaks(words: list[str], most: int) -> Iterator[tuple[str, ...]]:
     """Every way to break `words` into at most `most` lines; long texts are filled greedily."""
     if len(words) > _MANY_WORDS:
         yield from _filled(words, most)
@@ -105,13 +105,15 @@ def _filled(words: list[str], most: int) -> Iterator[tuple[str, ...]]:
             yield tuple(" ".join(line) for line in lines)
 
 
-def _ugliness(lines: tuple[str, ...], widths: list[float]) -> float:
+def ugliness(lines: tuple[str, ...], widths: list[float]) -> float:
     """Return 0 for a handsome break; each fault costs a share of the size."""
     widest = max(widths)
-    cost = 0.10 * sum(1 - w / widest for w in widths) / len(widths)
+    cost = 0.10 * sum(1 - w / widest for w in widths) / len(widths) + 0.02 * len(lines)
     for line in lines[:-1]:
-        if line.rsplit(" ", 1)[-1].lower().strip("\u2019'") in _LEANING:
-            cost += 0.10
+        word = line.rsplit(" ", 1)[-1].lower().strip("\u2019'")
+        # "28. Februar", "400 ml": a number belongs to what it counts.
+        if word in _LEANING or word.rstrip(".,").isdigit():
+            cost += 0.12
         if line.endswith(_ENDS):
             cost -= 0.05
     last = lines[-1]
@@ -125,7 +127,7 @@ def _candidates(text: str, most: int) -> Iterator[tuple[str, ...]]:
     if len(parts) > 1:
         yield tuple(" ".join(part) for part in parts)
         return
-    yield from _breaks(parts[0], most)
+    yield from breaks(parts[0], most)
 
 
 def fit(
@@ -148,12 +150,12 @@ def fit(
         # Advances first: they are cheap and rule out most breaks.
         widths = [type_.advance(line, role, extra) for line in lines]
         size = min(largest, box.width / max(widths))
-        score = size * (1 - _ugliness(lines, widths))
+        score = size * (1 - ugliness(lines, widths))
         if best is not None and score <= best[0]:
             continue
         step = _leading(lines, role, extra)
         setting = _within(Setting(lines, role, size, step * size, extra), box, largest)
-        score = setting.size * (1 - _ugliness(lines, widths))
+        score = setting.size * (1 - ugliness(lines, widths))
         if best is None or score > best[0]:
             best = (score, setting)
     if best is None:

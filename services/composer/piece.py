@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from services.composer.fit import Setting
+    from services.composer.typeface import Role
 
 
 class Align(StrEnum):
@@ -99,6 +100,28 @@ def line(
         setting.size,
         words,
     )
+
+
+def spans(
+    parts: tuple[type_.Span, ...],
+    role: Role,
+    size: float,
+    at: tuple[float, float],
+    colour: str,
+) -> Piece:
+    """Draw one line in several colours, centred on `at` (x, baseline); `colour` is the main one."""
+    words = "".join(part for part, _ in parts)
+    drawn = type_.draw_spans(parts, role, size)
+    ink = type_.ink(words, role)
+    pen = round(at[0] - (ink.left + ink.right) / 2 * size)
+    x, y = pen - drawn.pen, round(at[1]) - drawn.baseline
+    box = Box(
+        pen + ink.left * size,
+        round(at[1]) + ink.top * size,
+        pen + ink.right * size,
+        round(at[1]) + ink.bottom * size,
+    )
+    return Piece(drawn.pixels, x, y, box, colour, size, words)
 
 
 def block(

@@ -28,6 +28,7 @@ LEADING = {
     Role.DISPLAY: 0.90,
     Role.NARROW: 0.90,
     Role.ACCENT: 1.02,
+    Role.NOTE: 1.12,
     Role.TEXT: 1.30,
     Role.STRONG: 1.24,
 }
@@ -35,6 +36,7 @@ LEADING_ARABIC = {
     Role.DISPLAY: 1.30,
     Role.NARROW: 1.30,
     Role.ACCENT: 1.22,
+    Role.NOTE: 1.30,
     Role.TEXT: 1.50,
     Role.STRONG: 1.45,
 }

@@ -25,11 +25,15 @@ SPELLINGS = str.maketrans({"\u202f": "\u00a0", "\u2009": "\u00a0", "\u2011": "-"
 
 
 class Role(enum.StrEnum):
-    """What a piece of type is for; each role is one voice in Latin and in Arabic."""
+    """What a piece of type is for; each role is one voice in Latin and in Arabic.
+
+    NOTE is the accent cut for small sizes, NARROW the display cut for long words.
+    """
 
     DISPLAY = "display"
     NARROW = "narrow"
     ACCENT = "accent"
+    NOTE = "note"
     TEXT = "text"
     STRONG = "strong"
 
@@ -40,8 +44,10 @@ _INSTANCES: dict[str, tuple[str, dict[str, float]]] = {
     "display-ext": ("ArchivoExt.ttf", {"wght": 800, "wdth": 76}),
     "narrow": ("Archivo.ttf", {"wght": 800, "wdth": 62}),
     "narrow-ext": ("ArchivoExt.ttf", {"wght": 800, "wdth": 62}),
-    "accent": ("FrauncesItalic.ttf", {"wght": 400, "opsz": 144}),
-    "accent-ext": ("FrauncesItalicExt.ttf", {"wght": 400, "opsz": 144}),
+    "accent": ("FrauncesItalic.ttf", {"wght": 420, "opsz": 120}),
+    "accent-ext": ("FrauncesItalicExt.ttf", {"wght": 420, "opsz": 120}),
+    "note": ("FrauncesItalic.ttf", {"wght": 520, "opsz": 36}),
+    "note-ext": ("FrauncesItalicExt.ttf", {"wght": 520, "opsz": 36}),
     "text": ("Inter.ttf", {"wght": 500}),
     "text-ext": ("InterExt.ttf", {"wght": 500}),
     "strong": ("Inter.ttf", {"wght": 700}),
@@ -56,6 +62,7 @@ FAMILIES: dict[Role, tuple[str, ...]] = {
     Role.DISPLAY: ("display", "display-ext", "display-ar"),
     Role.NARROW: ("narrow", "narrow-ext", "display-ar"),
     Role.ACCENT: ("accent", "accent-ext", "accent-ar"),
+    Role.NOTE: ("note", "note-ext", "accent-ar"),
     Role.TEXT: ("text", "text-ext", "text-ar"),
     Role.STRONG: ("strong", "strong-ext", "strong-ar"),
 }

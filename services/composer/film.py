@@ -1,0 +1,205 @@
+"""A film request, set: every shot's type laid out, measured against its plate, ready to be drawn.
+
+Everything that can be wrong with a layout is found here, before a single frame is encoded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contracts.errors import InvalidRequestError
+from contracts.locale import direction_of, language_of
+from contracts.requests import FilmShot
+from contracts.script import ShotKind
+from services.composer import captions, inks, overlay, scene
+from services.composer.captions import Group, Token
+from services.composer.collision import check
+from services.composer.fit import TooSmallError
+from services.composer.motion import Layer, Motion, Stage
+from services.composer.page import Page, pixels, type_area
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from contracts.requests import FilmWork
+    from services.composer.inks import Backdrop
+    from services.composer.piece import Piece
+
+WIPE_SECONDS = 0.42
+_LONGEST_CAPITALS = 28  # characters; a longer headline in capitals is slow to read
+_CAPITAL_LANGUAGES = frozenset({"en", "es", "fr", "it", "nl", "pt"})
+
+
+class LayoutError(InvalidRequestError):
+    """The text of a shot does not fit its type box at a legible size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One shot on the film's clock: its first frame, its length, its plate and its type."""
+
+    shot: FilmShot
+    first: int
+    frames: int
+    plate: Path
+    stage: Stage
+
+    @property
+    def end(self) -> int:
+        """The frame after the last one."""
+        return self.first + self.frames
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A film that is ready to be drawn; `overlay` is on the film's clock."""
+
+    width: int
+    height: int
+    fps: int
+    cuts: tuple[Cut, ...]
+    overlay: Stage
+    captions: tuple[Group, ...]
+
+    @property
+    def frames(self) -> int:
+        """How many frames the film has."""
+        return self.cuts[-1].end
+
+    @property
+    def seconds(self) -> float:
+        """How long the film plays."""
+        return self.frames / self.fps
+
+
+def capitals_suit(work: FilmWork) -> bool:
+    """Whether this film's display type is set in capitals, throughout or not at all."""
+    if language_of(work.look.locale) not in _CAPITAL_LANGUAGES:
+        return False
+    set_large = [s.headline for s in work.shots if s.kind is not ShotKind.STATEMENT]
+    return max(map(len, set_large), default=0) <= _LONGEST_CAPITALS
+
+
+def page_of(work: FilmWork, shot: FilmShot, *, caps: bool) -> Page:
+    """Return the page of one shot; raise InvalidRequestError where its boxes contradict."""
+    width, height = work.width, work.height
+    safe = pixels(work.look.safe, width, height)
+    return Page(
+        width,
+        height,
+        type_area(pixels(shot.type_box, width, height), safe, f"shots.{shot.name}.type_box"),
+        safe,
+        pixels(shot.focus, width, height) if shot.focus else None,
+        rtl=direction_of(work.look.locale) == "rtl",
+        caps=caps,
+    )
+
+
+def compose(
+    work: FilmWork,
+    plates: Sequence[Path],
+    grounds: Sequence[Backdrop],
+    spoken: Sequence[Sequence[Token]],
+    logo: Piece | None,
+) -> Film:
+    """Lay out a whole film. `grounds` are the plates as samples, `spoken` the timed voice lines.
+
+    Raises LayoutError, IllegibleError, CollisionError or MissingGlyphError: whatever is wrong with
+    the type of any shot is said here.
+    """
+    caps = capitals_suit(work)
+    edges = _edges(work)
+    cuts = []
+    for n, shot in enumerate(work.shots):
+        page = page_of(work, shot, caps=caps)
+        wiped = n > 0 and shot.enter != "cut"
+        stage = set_shot(work, shot, page, grounds[n], logo, enter=0.26 if wiped else 0.10)
+        cuts.append(Cut(shot, edges[n], edges[n + 1] - edges[n], plates[n], stage))
+    over, shown = _overlay(work, cuts, spoken)
+    return Film(work.width, work.height, work.fps, tuple(cuts), over, tuple(shown))
+
+
+def _edges(work: FilmWork) -> list[int]:
+    """Return the first frame of every shot, and the frame after the last."""
+    edges, seconds = [0], 0.0
+    for shot in work.shots:
+        seconds += shot.seconds
+        edges.append(max(edges[-1] + 1, round(seconds * work.fps)))
+    return edges
+
+
+def set_shot(  # a shot is set from all of these
+    work: FilmWork,
+    shot: FilmShot,
+    page: Page,
+    ground: Backdrop,
+    logo: Piece | None,
+    *,
+    enter: float,
+) -> Stage:
+    """Set one shot's type in legible inks and return it as a stage."""
+
+    def layers_in(colours: inks.Inks) -> list[Layer]:
+        try:
+            return scene.scene(page, shot, work.end_card, colours, logo=logo, enter=enter)
+        except TooSmallError as error:
+            raise LayoutError(f"shot {shot.name}: {error}", field="work.shots") from None
+
+    pieces, colours = inks.legible(
+        lambda tried: [layer.piece for layer in layers_in(tried)], ground, work.look.palette
+    )
+    layers = layers_in(colours)
+    check(pieces, page.safe, f"shot {shot.name}")
+    if colours.scrim > 0:
+        veil = inks.scrim(pieces, colours, page.width, page.height)
+        layers.insert(0, Layer(veil, Motion.CUT, 0.0))
+    return Stage(layers)
+
+
+def _overlay(
+    work: FilmWork, cuts: Sequence[Cut], spoken: Sequence[Sequence[Token]]
+) -> tuple[Stage, list[Group]]:
+    """Return captions and draft tag as a stage, and every caption group for the subtitle files."""
+    page = page_of(
+        work,
+        FilmShot(
+            name="captions",
+            kind=ShotKind.STATEMENT,
+            seconds=1,
+            plate=work.shots[0].plate,
+            type_box=work.caption_box,
+        ),
+        caps=False,
+    )
+    told = overlay.caption_groups(page, spoken)
+    shown = overlay.caption_groups(
+        page, [line for line in spoken if not _repeats(line, cuts, work)]
+    )
+    layers = overlay.caption_layers(page, shown, work.look.palette)
+    for cut in cuts:
+        check_captions(cut, layers, work.fps)
+    if work.look.draft:
+        layers += [Layer(p, Motion.CUT, 0.0) for p in overlay.draft_tag(page, work.look.palette)]
+    return Stage(layers), told
+
+
+def check_captions(cut: Cut, layers: Sequence[Layer], fps: int) -> None:
+    """Raise CollisionError where a caption would stand on a shot's type."""
+    start, end = cut.first / fps, cut.end / fps
+    during = [x.piece for x in layers if x.piece.words and x.enter < end and x.leave > start]
+    for piece in during:
+        check([*(x.piece for x in cut.stage.layers), piece], None, f"captions of {cut.shot.name}")
+
+
+def _repeats(line: Sequence[Token], cuts: Sequence[Cut], work: FilmWork) -> bool:
+    """Whether a spoken line only says what the shot's headline shows anyway."""
+    if not line:
+        return True
+    at = line[0].start * work.fps
+    cut = next((c for c in cuts if c.first <= at < c.end), cuts[-1])
+    said = " ".join(token.text for token in line)
+    card = work.end_card if cut.shot.kind is ShotKind.END else None
+    shown = [cut.shot.headline, *((card.tagline, card.offer) if card else ())]
+    return any(captions.same(said, words) for words in shown if words)

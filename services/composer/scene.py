@@ -1,0 +1,65 @@
+"""The typographic templates of shots: hook, statement, product, statistics, end card."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.script import ShotKind
+from services.composer.endcard import end_card
+from services.composer.motion import Motion
+from services.composer.stack import Row, headline, height, small, stacked, type_row
+from services.composer.statistics import statistics
+from services.composer.typeface import Role
+
+if TYPE_CHECKING:
+    from contracts.requests import FilmShot
+    from contracts.script import EndCard
+    from services.composer.inks import Inks
+    from services.composer.motion import Layer
+    from services.composer.page import Page
+    from services.composer.piece import Piece
+
+KICKER_TRACKING = 0.14
+_LARGEST = {ShotKind.HOOK: 240, ShotKind.STATEMENT: 176, ShotKind.PRODUCT: 190}
+
+
+def scene(
+    page: Page, shot: FilmShot, card: EndCard, inks: Inks, *, logo: Piece | None, enter: float
+) -> list[Layer]:
+    """Set the type of one shot; `enter` is the second at which the first line may come in.
+
+    Raises TooSmallError where the type box cannot hold the text at a legible size.
+    """
+    if shot.kind is ShotKind.END:
+        return end_card(page, shot, card, inks, logo=logo, enter=enter)
+    if shot.kind is ShotKind.STATS and shot.stats:
+        return statistics(page, shot, inks, enter=enter)
+    return _statement(page, shot, inks, enter)
+
+
+def kicker_row(page: Page, words: str, inks: Inks) -> Row:
+    """Return the small line above a headline."""
+    setting = small(page, page_caps(words), Role.STRONG, 30, lines=1, extra=KICKER_TRACKING)
+    return type_row(page, setting, inks.text, 0.0, motion=Motion.FADE)
+
+
+def page_caps(words: str) -> str:
+    """Return a kicker in capitals: small letters with wide tracking fall apart."""
+    return words.upper()
+
+
+def _statement(page: Page, shot: FilmShot, inks: Inks, enter: float) -> list[Layer]:
+    """Set a kicker, a headline as large as it goes, and a line of support."""
+    u = page.unit
+    above = [kicker_row(page, shot.kicker, inks)] if shot.kicker else []
+    below = []
+    if shot.support:
+        setting = small(page, shot.support, Role.TEXT, 40, lines=3)
+        below = [type_row(page, setting, inks.text, 50 * u, motion=Motion.FADE)]
+    rows = [*above, *below]
+    if shot.headline:
+        role = Role.ACCENT if shot.kind is ShotKind.STATEMENT else Role.DISPLAY
+        room = page.box.height - height(above) - height(below) - 94 * u
+        setting = headline(page, shot.headline, role, room, _LARGEST.get(shot.kind, 176))
+        rows = [*above, type_row(page, setting, inks.text, 40 * u), *below]
+    return stacked(page, rows, enter)
