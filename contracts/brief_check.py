@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import msgspec
 
@@ -42,12 +42,15 @@ _MEDIA_TYPES = {
 Text = str | dict[str, str]
 
 
-def check_brief(brief: Brief, *, today: date, tenant: str = "") -> None:
+def check_brief(
+    brief: Brief, *, on_wire: bool = True, tenant: str = "", today: date | None = None
+) -> None:
     """Raise an InvalidInputError for the first rule that the brief breaks.
 
-    With a `tenant` the brief is as it travels: its assets must have been uploaded by that tenant.
-    Without one it is as a person wrote it, and assets may be local files. `today` judges rights.
+    `on_wire`: assets must have been uploaded, by `tenant` where one is given; else they may be
+    local files. `today` judges rights; None is the current day (UTC).
     """
+    today = today or datetime.now(UTC).date()
     _check_texts(brief)
     _check_markets(brief)
     _check_localized(brief)
@@ -58,7 +61,8 @@ def check_brief(brief: Brief, *, today: date, tenant: str = "") -> None:
     _check_length(brief)
     _check_amount(brief)
     for index, asset in enumerate(brief.assets):
-        _check_asset(asset, f"assets[{index}]", today, tenant)
+        _check_rights(asset, f"assets[{index}]", today)
+        _check_asset(asset, f"assets[{index}]", on_wire, tenant)
 
 
 def _fail(field: str, reason: str) -> InvalidRequestError:
@@ -225,10 +229,9 @@ def _check_amount(brief: Brief) -> None:
         )
 
 
-def _check_asset(asset: Asset, field: str, today: date, tenant: str) -> None:
-    _check_rights(asset, field, today)
+def _check_asset(asset: Asset, field: str, on_wire: bool, tenant: str) -> None:  # noqa: FBT001 - a private step of check_brief
     if asset.ref is None:
-        if tenant:
+        if on_wire:
             raise _fail(
                 f"{field}.ref",
                 "required on the wire: upload the file first and put the artifact of its "

@@ -83,6 +83,11 @@ class Client:
             campaign_id, campaign_id, events.CANCEL_RESULT, events.CommandResult
         )
 
+    async def rerun_answer(self, campaign_id: str, base_revision: int) -> events.CommandResult:
+        """Wait for the answer to a re-run."""
+        name = f"{events.RERUN_RESULT}.{base_revision}"
+        return await self._answer(campaign_id, campaign_id, name, events.CommandResult)
+
     async def told(self, campaign_id: str) -> list[events.AnyEvent]:
         """Return everything that was told of a campaign."""
         found = await direct.last_of_each(

@@ -53,6 +53,7 @@ class CampaignView:
 
     campaign_id: str
     revision: int = 0
+    brief_hash: str = ""
     steps: dict[str, StepView] = field(default_factory=dict)
     complete: bool = False
     result: CampaignResult | None = None
@@ -115,6 +116,7 @@ class CampaignView:
             return []
         self._turn_to(event.revision)
         self.complete = self.complete or event.last
+        self.brief_hash = event.labels.get("brief", self.brief_hash)
         ended = []
         for summary in event.steps:
             if summary.request_id in self.steps:

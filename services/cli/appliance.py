@@ -1,0 +1,164 @@
+"""A laptop's whole appliance: the embedded servers and every service, as supervised processes.
+
+    python -m services.cli.appliance [--until-idle SECONDS]
+
+`adgenx up` runs it in the foreground, `adgenx run` in the background when no bus answers. A process
+that ends is started again, slower while it keeps ending. SIGTERM ends the services first, then the
+servers. With --until-idle it ends itself when nothing is open and nobody has asked for so long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+from bus.worker.manifests import discover
+
+from bus import direct, embedded, settings, telemetry, topology
+from bus.connection import Bus, connected
+from bus.processes import ServerProcess
+from bus.records import Records
+from contracts.campaign import OpenEntry
+from contracts.errors import TransientError
+from contracts.subjects import Bucket, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bus.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WATCH_SECONDS = 0.25
+IDLE_LOOK_SECONDS = 2.0
+STEADY_SECONDS = 10.0
+FIRST_BACKOFF_SECONDS = 0.25
+LONGEST_BACKOFF_SECONDS = 10.0
+STOP_SECONDS = 15.0
+ROLES = ("coordinator", "router", "intake")
+"""Services that are no models; each is `python -m services.<name>.run`."""
+
+PID_FILE = "appliance.pid"
+ALREADY_RUNNING = 3
+"""Exit status when another process keeps this data directory's appliance running."""
+
+
+def service_commands(found: Settings) -> dict[str, list[str]]:
+    """Return the command line of every service process by its name."""
+    python = sys.executable
+    commands = {role: [python, "-m", f"services.{role}.run"] for role in ROLES}
+    for folder in discover(found):
+        name = folder.manifest.name
+        commands[name] = [python, "-m", "bus.worker.run", name]
+    return commands
+
+
+class Keeper:
+    """Keeps one process running."""
+
+    def __init__(
+        self, name: str, folder: Path, argv: list[str], env: Mapping[str, str] | None = None
+    ) -> None:
+        self.process = ServerProcess(name, folder, argv, env)
+        self._backoff = FIRST_BACKOFF_SECONDS
+        self._since = 0.0
+        self._not_before = 0.0
+
+    def look(self, now: float) -> None:
+        """Start the process if it does not run and its time has come."""
+        if self.process.alive or now < self._not_before:
+            return
+        if self._since:
+            log.warning("process.ended", process=self.process.name)
+            steady = now - self._since > STEADY_SECONDS
+            self._backoff = FIRST_BACKOFF_SECONDS if steady else self._backoff * 2
+            self._backoff = min(self._backoff, LONGEST_BACKOFF_SECONDS)
+        self.process.start()
+        self._since = now
+        self._not_before = now + self._backoff
+
+
+async def keep(keepers: list[Keeper], ended: asyncio.Event) -> None:
+    """Keep the processes running until the event is set, then end them all at once."""
+    while not ended.is_set():
+        for keeper in keepers:
+            keeper.look(time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
+    await asyncio.gather(
+        *(asyncio.to_thread(k.process.stop, STOP_SECONDS) for k in keepers),
+    )
+
+
+async def end_when_idle(bus: Bus, seconds: float, ended: asyncio.Event) -> None:
+    """Set the event once nothing has been open or asked for so many seconds."""
+    entries = Records(bus, Bucket.OPEN, OpenEntry)
+    busy_at = time.monotonic()
+    asked = -1
+    while not ended.is_set():
+        await asyncio.sleep(IDLE_LOOK_SECONDS)
+        try:
+            waiting = await direct.last_of_each(bus, Stream.REQUESTS, "adgenx.req.>")
+            told = await bus.js.stream_info(Stream.EVENTS)
+            is_open = bool(waiting or await entries.under())
+        except (TransientError, OSError, TimeoutError):
+            continue
+        if is_open or told.state.last_seq != asked:
+            busy_at, asked = time.monotonic(), told.state.last_seq
+        elif time.monotonic() - busy_at > seconds:
+            log.info("appliance.idle")
+            ended.set()
+
+
+async def serve(found: Settings, idle_seconds: float) -> None:
+    """Run the appliance until SIGTERM, SIGINT or idleness."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with embedded.stack(found) as servers:
+        folder = found.data_dir / "services"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with connected(servers.settings, "appliance") as bus:
+            await topology.ensure(bus)
+            keepers = [
+                Keeper(name, folder, argv, {"ADGENX_DATA_DIR": str(found.data_dir)})
+                for name, argv in service_commands(found).items()
+            ]
+            (found.data_dir / PID_FILE).write_text(str(os.getpid()))
+            log.info("appliance.started", services=len(keepers))
+            idle = (
+                asyncio.create_task(end_when_idle(bus, idle_seconds, ended))
+                if idle_seconds
+                else None
+            )
+            await keep(keepers, ended)
+            if idle is not None:
+                idle.cancel()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the appliance; the process's exit status is returned."""
+    parser = argparse.ArgumentParser(prog="python -m services.cli.appliance")
+    parser.add_argument("--until-idle", type=float, default=0.0, metavar="SECONDS")
+    given = parser.parse_args(argv)
+    found = settings.load()
+    telemetry.configure("appliance", found)
+    try:
+        asyncio.run(serve(found, given.until_idle))
+    except embedded.StackRunningError as error:
+        log.warning("appliance.refused", reason=error.message)
+        return ALREADY_RUNNING
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,230 @@
+"""Commands about campaigns: run, submit, watch, list, cancel, get, put."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+from rich.console import Console
+
+from contracts import events
+from contracts.assets import AssetRole, Rights
+from contracts.brief import Brief, localized
+from contracts.brief_check import check_brief
+from contracts.canonical import digest
+from contracts.capability import Tier
+from contracts.errors import ConflictError, UnknownIdError
+from contracts.identity import check_id
+from services.cli import brief_file, delivery
+from services.cli.client import Client
+from services.cli.exit_status import ExitStatus
+from services.cli.history import History
+from services.cli.progress import choose
+from services.cli.reach import ensure_running, reached
+from services.cli.sentence import campaign_name
+
+if TYPE_CHECKING:
+    import argparse
+
+    from services.cli.state import CampaignView
+
+_WHY_LINES = 12
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, highlight=False).print(text)
+
+
+class Asked(NamedTuple):
+    """What the user asks for; local files of the brief are relative to `folder`."""
+
+    campaign_id: str
+    brief: Brief | str
+    folder: Path
+
+
+def load_brief(given: argparse.Namespace) -> Asked:
+    """Read the brief, apply the command line's settings to it and check it."""
+    brief, folder = brief_file.read(given.brief)
+    if isinstance(brief, str):
+        return Asked(campaign_name(brief), brief, folder)
+    if given.scale is not None:
+        brief = msgspec.structs.replace(brief, scale=given.scale)
+    if given.tier is not None:
+        brief = msgspec.structs.replace(brief, tier=Tier(given.tier))
+    check_brief(brief, on_wire=False)
+    return Asked(brief.campaign, brief, folder)
+
+
+async def run(given: argparse.Namespace) -> ExitStatus:
+    """Make a campaign and leave its package in a folder."""
+    asked = load_brief(given)
+    await ensure_running(_say)
+    async with reached() as bus:
+        client = Client(bus)
+        revision = await ask(client, asked)
+        if not given.json:
+            _headline(asked, revision)
+        try:
+            return await _show(client, asked.campaign_id, revision, given, deliver=True)
+        except asyncio.CancelledError:  # Ctrl-C
+            _say(f"\nthe campaign goes on; come back with: adgenx watch {asked.campaign_id}")
+            raise
+
+
+async def submit(given: argparse.Namespace) -> ExitStatus:
+    """Ask for a campaign and return at once."""
+    asked = load_brief(given)
+    async with reached() as bus:
+        revision = await ask(Client(bus), asked)
+    sys.stdout.write(f"{asked.campaign_id} revision {revision}\n")
+    return ExitStatus.OK
+
+
+async def ask(client: Client, asked: Asked) -> int:
+    """Ask for a campaign, new or again; return the revision that will answer.
+
+    The same brief as the one at work attaches to it; another one supersedes it.
+    """
+    campaign_id = asked.campaign_id
+    brief = await client.with_assets(asked.brief, asked.folder)
+    view = await client.view(campaign_id)
+    if view.revision == 0 and view.result is None:
+        await client.submit(campaign_id, brief)
+        return 1
+    if view.result is None and view.brief_hash == digest(brief):
+        return view.revision
+    await client.rerun(campaign_id, view.revision, brief)
+    answer = await client.rerun_answer(campaign_id, view.revision)
+    if answer.error is not None:
+        raise ConflictError(answer.error.message, field="campaign")
+    return answer.revision or view.revision + 1
+
+
+async def watch(given: argparse.Namespace) -> ExitStatus:
+    """Attach to a running or finished campaign."""
+    check_id(given.campaign, "campaign")
+    async with reached() as bus:
+        client = Client(bus)
+        view = await client.view(given.campaign)
+        if view.revision == 0 and view.result is None:
+            raise UnknownIdError(f"no campaign {given.campaign} is known; try `adgenx list`")
+        return await _show(client, given.campaign, view.revision, given, deliver=bool(given.out))
+
+
+async def list_campaigns(given: argparse.Namespace) -> ExitStatus:
+    """List the campaigns."""
+    async with reached() as bus:
+        views = await Client(bus).campaigns()
+    for view in views:
+        status = view.result.status if view.result else "running"
+        if given.json:
+            line = {"campaign": view.campaign_id, "revision": view.revision, "status": status}
+            sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        else:
+            sys.stdout.write(f"{view.campaign_id:<40} revision {view.revision:<4} {status}\n")
+    return ExitStatus.OK
+
+
+async def cancel(given: argparse.Namespace) -> ExitStatus:
+    """Cancel a campaign."""
+    check_id(given.campaign, "campaign")
+    async with reached() as bus:
+        answer = await Client(bus).cancel(given.campaign)
+    sys.stdout.write(f"{given.campaign}: {answer.status}\n")
+    return ExitStatus.OK if answer.status in ("done", "too_late") else ExitStatus.FAILED
+
+
+async def get(given: argparse.Namespace) -> ExitStatus:
+    """Fetch a finished campaign's package again."""
+    check_id(given.campaign, "campaign")
+    async with reached() as bus:
+        client = Client(bus)
+        view = await client.view(given.campaign)
+        if view.result is None:
+            raise UnknownIdError(f"{given.campaign} has no finished revision to fetch")
+        return await _deliver(client, view, view.result, Path(given.out), 0.0)
+
+
+async def put(given: argparse.Namespace) -> ExitStatus:
+    """Upload a file as an asset and print what it became."""
+    rights = Rights(holder=given.holder, licence=given.licence, expires=given.expires)
+    async with reached() as bus:
+        ref = await Client(bus).bring(Path(given.file), AssetRole(given.role), rights)
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(ref)).decode() + "\n")
+    return ExitStatus.OK
+
+
+def _headline(asked: Asked, revision: int) -> None:
+    again = f" · revision {revision}" if revision > 1 else ""
+    brief = asked.brief
+    if isinstance(brief, str):
+        _say(f"[bold]{asked.campaign_id}[/]{again}")
+        return
+    locales = ", ".join(brief.locales)
+    _say(
+        f"[bold]{localized(brief.brand.name, brief.locales[0])}[/] · {brief.length_seconds:g} s · "
+        f"{len(brief.placements)} placements · {locales} · {brief.tier}{again}"
+    )
+
+
+async def _show(
+    client: Client, campaign_id: str, revision: int, given: argparse.Namespace, *, deliver: bool
+) -> ExitStatus:
+    started = time.time()
+    path = client.bus.settings.data_dir / "history.json"
+    history = History.load(path)
+    with choose(as_json=given.json, out=sys.stdout, history=history, started=started) as show:
+        result = await client.follow(campaign_id, revision, show)
+    seconds = time.time() - started
+    view = await client.view(campaign_id)
+    if result.status == "ok":
+        history.learn(view, seconds)
+        history.save(path)
+    if not given.json:
+        _report(result, seconds)
+    if deliver and result.status == "ok":
+        return await _deliver(client, view, result, Path(given.out), seconds, quiet=given.json)
+    return ExitStatus.OK if result.status == "ok" else ExitStatus.FAILED
+
+
+def _report(result: events.CampaignResult, seconds: float) -> None:
+    total = len(result.steps)
+    taken = sum(s.made == "cache" for s in result.steps)
+    if result.status == "ok":
+        minutes, rest = divmod(seconds, 60)
+        _say(f"[green]done[/]: {total} steps in {int(minutes)}:{rest:04.1f}")
+    else:
+        reason = f": {result.error.message}" if result.error else ""
+        _say(f"[red]{result.status}[/]{reason}")
+    if result.revision > 1 and total:
+        _say(f"taken over: {taken} of {total} steps")
+        again = [s for s in result.steps if s.made != "cache" and s.why]
+        for step in again[:_WHY_LINES]:
+            _say(f"  ran again: {step.step} ({step.why})")
+        if len(again) > _WHY_LINES:
+            _say(f"  … and {len(again) - _WHY_LINES} more")
+
+
+async def _deliver(
+    client: Client,
+    view: CampaignView,
+    result: events.CampaignResult,
+    folder: Path,
+    seconds: float,
+    *,
+    quiet: bool = False,
+) -> ExitStatus:
+    if result.package is None:
+        raise UnknownIdError(f"{view.campaign_id} ended {result.status}: there is no package")
+    archive = folder / f"{view.campaign_id}.zip"
+    await client.fetch(result.package, archive)
+    delivery.unpack(archive, folder)
+    delivery.write_run(folder, view, result, seconds)
+    if not quiet:
+        _say(f"open {folder / 'index.html'}")
+    return ExitStatus.OK

@@ -1,0 +1,126 @@
+"""`adgenx`: make a campaign from a brief, watch and fetch it, look after the appliance."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from contracts.assets import AssetRole
+from contracts.capability import Tier
+from contracts.errors import AdgenxError, InvalidInputError, TransientError
+from services.cli.exit_status import ExitStatus
+
+Command = Callable[[argparse.Namespace], Awaitable[ExitStatus]]
+
+
+def _command(module: str, name: str) -> Command:
+    """Return a command that is imported only when it is used: `adgenx --help` stays instant."""
+
+    async def call(given: argparse.Namespace) -> ExitStatus:
+        command: Command = getattr(import_module(f"services.cli.{module}"), name)
+        return await command(given)
+
+    return call
+
+
+def _add(commands: Any, name: str, command: Command, summary: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse's subparsers have no public type
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _brief(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "brief", metavar="BRIEF", help="a YAML or JSON file, - for standard input, or one sentence"
+    )
+    parser.add_argument("--scale", type=float, help="size of every picture, 0.1 to 1")
+    parser.add_argument("--tier", choices=[t.value for t in Tier], help="draft or production")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="adgenx", description="One brief in, a whole ad campaign out."
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _campaign_commands(commands)
+    _machine_commands(commands)
+    return parser
+
+
+def _campaign_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    run = _add(commands, "run", _command("campaigns", "run"), "make a campaign, wait, unpack it")
+    _brief(run)
+    run.add_argument("--out", metavar="DIR", required=True, help="where the package goes")
+    _json(run)
+
+    submit = _add(commands, "submit", _command("campaigns", "submit"), "ask for a campaign, return")
+    _brief(submit)
+
+    watch = _add(commands, "watch", _command("campaigns", "watch"), "attach to a campaign")
+    watch.add_argument("campaign")
+    watch.add_argument("--out", metavar="DIR", help="unpack the package here when it is done")
+    _json(watch)
+
+    listing = _add(commands, "list", _command("campaigns", "list_campaigns"), "list the campaigns")
+    _json(listing)
+
+    cancel = _add(commands, "cancel", _command("campaigns", "cancel"), "cancel a campaign")
+    cancel.add_argument("campaign")
+
+    get = _add(commands, "get", _command("campaigns", "get"), "fetch a finished campaign again")
+    get.add_argument("campaign")
+    get.add_argument("--out", metavar="DIR", required=True, help="where the package goes")
+    get.set_defaults(json=False)
+
+    put = _add(commands, "put", _command("campaigns", "put"), "upload a file as an asset")
+    put.add_argument("file", metavar="FILE")
+    put.add_argument("--role", choices=[r.value for r in AssetRole], required=True)
+    put.add_argument("--holder", default="", help="who holds the rights")
+    put.add_argument("--licence", default="", help="under what licence it may be used")
+    put.add_argument("--expires", default="", metavar="DATE", help="until when (YYYY-MM-DD)")
+
+
+def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    _add(commands, "up", _command("machine", "up"), "run the appliance on this machine")
+    _add(commands, "down", _command("machine", "down"), "end the appliance on this machine")
+    doctor = _add(commands, "doctor", _command("doctor", "doctor"), "say what works and what lacks")
+    _json(doctor)
+    schema = _add(commands, "schema", _command("machine", "schema"), "write the message schemas")
+    schema.add_argument("--out", metavar="DIR", help="a folder; standard output without it")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    given = build_parser().parse_args(argv)
+    try:
+        return int(asyncio.run(given.command(given)))
+    except KeyboardInterrupt:
+        return ExitStatus.DETACHED
+    except InvalidInputError as error:
+        return _fail(error, ExitStatus.INVALID)
+    except TransientError as error:
+        return _fail(error, ExitStatus.UNREACHABLE)
+    except AdgenxError as error:
+        return _fail(error, ExitStatus.FAILED)
+    except BrokenPipeError:  # `adgenx list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.OK
+
+
+def _fail(error: AdgenxError, status: ExitStatus) -> int:
+    sys.stderr.write(f"adgenx: {error.code}: {error.message}\n")
+    return int(status)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,105 @@
+"""Reaching the bus: the one that is configured or running, or an appliance started for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from bus import embedded, settings
+from bus.connection import Bus, connected
+from bus.records import Records
+from contracts.errors import BusUnavailableError, TransientError
+from contracts.manifest import ServiceRecord
+from contracts.subjects import Bucket
+from services.cli.appliance import ALREADY_RUNNING, service_commands
+from services.cli.appliance import ROLES as NO_MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from bus.settings import Settings
+
+PATIENCE_SECONDS = 2.0
+START_SECONDS = 90.0
+IDLE_SECONDS = 60.0
+"""An appliance that a command started ends itself after so long without work."""
+
+
+@contextlib.asynccontextmanager
+async def reached(name: str = "adgenx") -> AsyncIterator[Bus]:
+    """Connect to the bus that answers; raise BusUnavailableError naming what to do otherwise."""
+    try:
+        found = impatient(settings.load())
+        async with connected(found, name) as bus:
+            yield bus
+    except BusUnavailableError as error:
+        raise BusUnavailableError(
+            f"{error.message}; start one with `adgenx up`, or set ADGENX_NATS_URL"
+        ) from None
+
+
+def impatient(found: Settings) -> Settings:
+    """Return the settings of a command: a person waits for it."""
+    return msgspec.structs.replace(found, connect_patience_seconds=PATIENCE_SECONDS)
+
+
+async def answers() -> bool:
+    """Say whether a bus answers."""
+    try:
+        async with connected(impatient(settings.load()), "adgenx"):
+            return True
+    except BusUnavailableError:
+        return False
+
+
+async def ensure_running(say: Callable[[str], None]) -> None:
+    """Start an appliance in the background unless a bus answers, and wait until it serves."""
+    if await answers():
+        return
+    found = settings.load()
+    if os.environ.get("ADGENX_NATS_URL"):
+        raise BusUnavailableError(f"no NATS server answers at {found.nats_url}")
+    say("no bus answers: starting the appliance on this machine")
+    process = start_in_background(found, IDLE_SECONDS)
+    deadline = time.monotonic() + START_SECONDS
+    while not embedded.is_running(found.data_dir) or not await answers():
+        if process.poll() not in (None, ALREADY_RUNNING) or time.monotonic() > deadline:
+            raise BusUnavailableError(
+                f"the appliance did not start; see {found.data_dir / 'appliance.log'}"
+            )
+        await asyncio.sleep(0.1)
+    await all_announced(deadline)
+
+
+def start_in_background(found: Settings, idle_seconds: float) -> subprocess.Popen[bytes]:
+    """Start the appliance in a session of its own, so that Ctrl-C here leaves it running."""
+    found.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (found.data_dir / "appliance.log").open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "services.cli.appliance", f"--until-idle={idle_seconds}"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+async def all_announced(deadline: float) -> None:
+    """Wait until every model service has announced itself, or the deadline (monotonic) passes."""
+    found = settings.load()
+    wanted = set(service_commands(found)) - set(NO_MODELS)
+    async with connected(impatient(found), "adgenx") as bus:
+        records = Records(bus, Bucket.SERVICES, ServiceRecord)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TransientError):
+                if wanted <= {r.key for r in await records.under()}:
+                    return
+            await asyncio.sleep(0.1)
+    raise BusUnavailableError("the services did not announce themselves; try `adgenx doctor`")
