@@ -9,6 +9,7 @@ refused    no stream         nobody listens to this subject: a misspelt capabili
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -58,11 +59,12 @@ class Published(NamedTuple):
 
 
 class StoredMessage(NamedTuple):
-    """A message read from a stream; `sequence` is its own."""
+    """A message read from a stream; `sequence` is its own, `stored_at` in Unix seconds."""
 
     subject: str
     sequence: int
     data: bytes
+    stored_at: float = 0.0
 
 
 class _ApiError(msgspec.Struct):
@@ -171,7 +173,12 @@ def read_direct(message: Msg) -> StoredMessage | None:
     headers = message.headers or {}
     status = headers.get(Header.STATUS)
     if status is None:
-        return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data)
+        return StoredMessage(
+            headers["Nats-Subject"],
+            int(headers["Nats-Sequence"]),
+            message.data,
+            datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp(),
+        )
     if status == "404":
         return None
     raise UnknownOutcomeError(f"direct get: {status} {headers.get(Header.DESCRIPTION, '')}")
