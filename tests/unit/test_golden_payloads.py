@@ -1,0 +1,64 @@
+"""Every message version ever sent decodes for ever. Adding one adds a file; none is edited."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from contracts import schema
+from contracts.assets import UploadRecord
+from contracts.campaign import CampaignRecord, OpenEntry
+from contracts.jobs import CacheClaim, Job, JobRecord, Run
+from contracts.manifest import ServiceRecord
+
+pytestmark = pytest.mark.unit
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+MESSAGES = {str(kind.__struct_config__.tag): kind for kind in schema.messages()}
+RECORDS = {
+    "record.cache_claim": CacheClaim,
+    "record.campaign_record": CampaignRecord,
+    "record.job": Job,
+    "record.job_record": JobRecord,
+    "record.open_entry": OpenEntry,
+    "record.run": Run,
+    "record.service_record": ServiceRecord,
+    "record.upload_record": UploadRecord,
+}
+KINDS = MESSAGES | RECORDS
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda p: p.stem)
+def test_a_golden_payload_decodes_and_encodes_to_the_same_json(path: Path) -> None:
+    body = path.read_bytes()
+    value = msgspec.json.decode(body, type=KINDS[path.stem])
+    assert msgspec.json.decode(msgspec.json.encode(value)) == msgspec.json.decode(body)
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_every_message_and_record_has_a_golden_payload(name: str) -> None:
+    assert (GOLDEN / f"{name}.json").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_a_golden_payload_holds_every_field_of_its_message_but_the_common_ones(name: str) -> None:
+    """Otherwise a renamed optional field would go unnoticed."""
+    body = msgspec.json.decode((GOLDEN / f"{name}.json").read_bytes())
+    common = {"request_id", "campaign_id", "tenant", "sent_at", "deadline_seconds", "priority"}
+    common |= {"traceparent", "tier", "provider", "labels", "at", "error", "negative_prompt", "fps"}
+    fields = set(MESSAGES[name].__struct_fields__) - common
+    missing = fields - body.keys()
+    assert missing <= {"references", "locale", "seed", "title", "frame_scale"}, missing
+
+
+@pytest.mark.parametrize("name", sorted(MESSAGES))
+def test_a_golden_payload_matches_the_published_json_schema(name: str) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    kind = MESSAGES[name].__name__
+    document = schema.json_schema() | {"$ref": f"#/$defs/{kind}"}
+    body = msgspec.json.decode((GOLDEN / f"{name}.json").read_bytes())
+    jsonschema.Draft202012Validator(document).validate(body)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(document).validate(body | {"type": "no_such.v1"})
