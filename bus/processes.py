@@ -17,7 +17,7 @@ import structlog
 from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +50,18 @@ class ServerProcess:
     """One child process. It ends when this process does, however that ends.
 
     `folder` holds `<name>.pid` and `<name>.log`. Start it from a thread that lives as long as the
-    process should: the kernel's parent-death signal means the parent's thread.
+    process should: the kernel's parent-death signal means the parent's thread. Without `env` the
+    child inherits nothing of ours: stray AWS_ or WEED_ variables would change a server.
     """
 
-    def __init__(self, name: str, folder: Path, argv: Sequence[str]) -> None:
+    def __init__(
+        self, name: str, folder: Path, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.argv = list(argv)
         self._folder = folder
-        # Nothing of ours is inherited: stray AWS_ or WEED_ variables would change the server.
-        self._env = {"PATH": os.defpath, "HOME": str(folder), "LANG": "C.UTF-8"}
+        bare = {"PATH": os.defpath, "HOME": str(folder), "LANG": "C.UTF-8"}
+        self._env = bare if env is None else dict(env)
         self._pid_file = folder / f"{name}.pid"
         self._log_file = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None

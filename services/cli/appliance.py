@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from bus.worker.manifests import discover
 
 from bus import direct, embedded, settings, telemetry, topology
 from bus.connection import Bus, connected
 from bus.processes import ServerProcess
 from bus.records import Records
+from bus.worker.folder import discover
 from contracts.campaign import OpenEntry
 from contracts.errors import TransientError
 from contracts.subjects import Bucket, Stream
@@ -55,18 +55,15 @@ def service_commands(found: Settings) -> dict[str, list[str]]:
     """Return the command line of every service process by its name."""
     python = sys.executable
     commands = {role: [python, "-m", f"services.{role}.run"] for role in ROLES}
-    for folder in discover(found):
-        name = folder.manifest.name
-        commands[name] = [python, "-m", "bus.worker.run", name]
+    for folder in discover(found.service_folders):
+        commands[folder.name] = [python, "-m", "bus.worker.run", folder.name]
     return commands
 
 
 class Keeper:
     """Keeps one process running."""
 
-    def __init__(
-        self, name: str, folder: Path, argv: list[str], env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, name: str, folder: Path, argv: list[str], env: Mapping[str, str]) -> None:
         self.process = ServerProcess(name, folder, argv, env)
         self._backoff = FIRST_BACKOFF_SECONDS
         self._since = 0.0
@@ -129,8 +126,9 @@ async def serve(found: Settings, idle_seconds: float) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with connected(servers.settings, "appliance") as bus:
             await topology.ensure(bus)
+            environment = {**os.environ, "ADGENX_DATA_DIR": str(found.data_dir.resolve())}
             keepers = [
-                Keeper(name, folder, argv, {"ADGENX_DATA_DIR": str(found.data_dir)})
+                Keeper(name, folder, argv, environment)
                 for name, argv in service_commands(found).items()
             ]
             (found.data_dir / PID_FILE).write_text(str(os.getpid()))

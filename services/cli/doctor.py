@@ -15,7 +15,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bus import embedded, settings
+from bus import servers, settings
 from bus.artifacts import Artifacts
 from bus.connection import connected
 from bus.records import Records
@@ -98,9 +98,9 @@ def _disk(found: Settings) -> Finding:
 
 def _servers() -> list[Finding]:
     findings = []
-    for name in (embedded.NATS_BINARY, embedded.S3_BINARY):
+    for name in (servers.NATS_BINARY, servers.S3_BINARY):
         try:
-            embedded.binary(name)
+            servers.binary(name)
             findings.append(Finding(name, "ok", "installed"))
         except AdgenxError as error:
             findings.append(Finding(name, "note", "not installed here", error.message))
