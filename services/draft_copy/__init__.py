@@ -1,0 +1,1 @@
+"""Draft copy: scripts and copy decks from line packs, without a language model."""

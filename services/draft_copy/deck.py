@@ -1,0 +1,160 @@
+"""Brief -> copy deck: what is typed into each ad manager, within its limits."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+
+import msgspec
+
+from contracts.brief import Brief, localized
+from contracts.script import CopyDeck, PlacementCopy
+from services.draft_copy import voices
+from services.draft_copy.reading import Reading, is_banned, read
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Characters that a platform's fields take; 0 where there is no such field."""
+
+    primary: int
+    headline: int
+    description: int
+    tags: int
+
+
+class LimitTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """limits.toml."""
+
+    platform: dict[str, Limits]
+    placement: dict[str, str]
+
+
+@cache
+def _table() -> LimitTable:
+    text = resources.files(__package__).joinpath("limits.toml").read_text("utf-8")
+    return msgspec.toml.decode(text, type=LimitTable)
+
+
+def limits_of(placement: str) -> Limits:
+    """Return the limits of a placement; every display size has those of responsive display."""
+    table = _table()
+    return table.platform[table.placement.get(placement, "display")]
+
+
+class _Words(msgspec.Struct, frozen=True):
+    """What a locale's deck is put together from."""
+
+    hook: str
+    turn: str
+    product_line: str
+    tagline: str
+    facts: str
+    offer: str
+    find: str
+
+
+def write_deck(brief: Brief, locale: str, seed: int) -> CopyDeck:
+    """Write one locale's deck; the same brief and seed say what the script says."""
+    reading = read(brief, locale)
+    voices.check_banned(brief, reading)
+    chosen = voices.pick(reading, brief, seed)
+    hook = voices.write_shot("hook", reading, brief, chosen, 0).headline
+    turn = voices.write_shot("promise", reading, brief, chosen, 0).headline
+    product_line = voices.write_shot("product", reading, brief, chosen, 0).headline
+    phrases = reading.pack.deck
+    facts = phrases["facts"].replace("{facts}", " · ".join(reading.amounts[:3]))
+    words = _Words(
+        hook=hook,
+        turn=turn,
+        product_line=product_line,
+        tagline=localized(brief.headlines.get("end", ""), locale) or reading.tagline,
+        facts=facts if reading.amounts and not is_banned(facts, reading.banned) else "",
+        offer=_sentence(reading.offer),
+        find=phrases["find"].replace("{url}", reading.url) if reading.url else "",
+    )
+    return CopyDeck(
+        locale=locale,
+        placements=[_placement(name, words, reading) for name in brief.placements],
+    )
+
+
+def _placement(name: str, words: _Words, reading: Reading) -> PlacementCopy:
+    limits = limits_of(name)
+    tags = _hashtags(reading)[: limits.tags]
+    room = limits.primary - (23 + len(words.find) - len(reading.url) if limits.tags == 0 else 0)
+    pieces = [words.hook, words.turn, words.offer, words.product_line, words.facts]
+    primary = _joined(pieces, limits.primary if limits.tags else max(60, room))
+    headline = _first([words.tagline, words.hook, reading.product, reading.brand], limits.headline)
+    description = _first(
+        [
+            d
+            for d in (reading.offer, reading.what, words.turn, reading.product, reading.brand)
+            if d != headline
+        ],
+        limits.description,
+    )
+    return PlacementCopy(
+        placement=name,
+        primary_text=primary,
+        headline=headline,
+        description=description,
+        call_to_action=reading.pack.buttons[reading.aim],
+        hashtags=tags,
+        alt_text=_alt(words, reading),
+    )
+
+
+def _joined(pieces: list[str], limit: int) -> str:
+    """Join pieces in order, leaving out what no longer fits; the first one always stays."""
+    text = cut(pieces[0], limit)
+    for piece in pieces[1:]:
+        if piece and piece not in text and len(text) + 1 + len(piece) <= limit:
+            text = f"{text} {piece}"
+    return text
+
+
+def _first(options: list[str], limit: int) -> str:
+    """Return the first text that fits whole, or the last one cut; nothing where no field is."""
+    if limit == 0:
+        return ""
+    whole = (text for text in options if text and len(text) <= limit)
+    return next(whole, "") or cut(options[-1], limit)
+
+
+def cut(text: str, limit: int) -> str:
+    """Cut a text at a word's end, with an ellipsis, where it is longer than the limit."""
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    whole, gap, _ = head.rpartition(" ")
+    return f"{(whole if gap and len(whole) > limit // 2 else head).rstrip(' ,;:–-')}…"  # noqa: RUF001 - a dash that stood between words
+
+
+def _sentence(text: str) -> str:
+    return text if not text or text[-1] in ".!?؟…" else f"{text}."
+
+
+def _hashtags(reading: Reading) -> list[str]:
+    """Return brand and product as hashtags: words joined, each with its capital."""
+    tags = []
+    for name in (reading.brand, reading.product, reading.tagline):
+        parts = [re.sub(r"[^\w]", "", part) for part in re.split(r"[\s’'-]+", name)]
+        joiner = "_" if reading.language == "ar" else ""
+        tag = joiner.join(p[:1].upper() + p[1:] for p in parts if p)
+        if tag and not tag.isdigit() and len(tag) <= 30:  # noqa: PLR2004 - longer is not read
+            tags.append(f"#{tag}")
+    return list(dict.fromkeys(tags))
+
+
+def _alt(words: _Words, reading: Reading) -> str:
+    """Return the picture's alternative text: what it is an ad for, and the words in it."""
+    pack = reading.pack
+    shown = pack.alt
+    for slot, value in {
+        "brand": reading.brand,
+        "product": reading.product,
+        "headline": words.hook,
+    }.items():
+        shown = shown.replace(f"{{{slot}}}", value)
+    return cut(f"{shown} {reading.what}." if reading.what else shown, 300)

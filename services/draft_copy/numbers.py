@@ -1,0 +1,117 @@
+"""Figures as a locale writes them: digits, separators, units, currencies, number words."""
+
+from __future__ import annotations
+
+import msgspec
+
+from contracts.brief import Fact, localized
+from contracts.locale import language_of
+from contracts.script import Stat
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+NARROW = "\N{NARROW NO-BREAK SPACE}"
+
+_DECIMAL_POINT = frozenset(["en", "ar"])
+_GROUP = {"en": ",", "ar": ",", "fr": NARROW, "es": NARROW}
+_GROUP_FROM = {"es": 10_000, "pt": 10_000}
+_ARABIC_DIGITS = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
+_ARABIC_DIGIT_REGIONS = frozenset(["BH", "EG", "IQ", "JO", "KW", "OM", "QA", "SA"])
+"""Regions whose Arabic uses its own digits; the Emirates and the Maghreb write 0 to 9."""
+
+CURRENCIES = frozenset(
+    ["€", "$", "£", "R$", "CHF", "AED", "SAR", "EUR", "USD", "GBP", "BRL", "CAD", "AUD", "MXN"]
+)
+_PREFIXED = {"en": "", "nl": NO_BREAK, "pt": NO_BREAK}
+"""Languages that write the currency first, and what stands between."""
+_TIGHT_PERCENT = frozenset(["en", "it", "nl", "pt", "ar"])
+
+
+class DurationNames(msgspec.Struct, frozen=True):
+    """How a language says an amount of time. `two` and `few` (3 to 10) differ in Arabic."""
+
+    one: str
+    many: str
+    two: str = ""
+    few: str = ""
+
+
+def number(value: float, locale: str) -> str:
+    """Return the figure as the locale writes it, without superfluous decimals."""
+    language, _, region = locale.partition("-")
+    limit = _GROUP_FROM.get(language, 1000)
+    text = f"{value:,.10g}" if abs(value) >= limit else f"{value:.10g}"
+    if language not in _DECIMAL_POINT:
+        text = text.translate(str.maketrans({",": _GROUP.get(language, "."), ".": ","}))
+    if language == "ar" and region in _ARABIC_DIGIT_REGIONS:
+        text = text.translate(_ARABIC_DIGITS)
+    return text
+
+
+def stat(fact: Fact, locale: str) -> Stat:
+    """Return the fact as it is set big: a currency sign stands where the locale puts it."""
+    value, unit = number(fact.value, locale), fact.unit
+    language = language_of(locale)
+    if unit in CURRENCIES and _prefixed(language, locale):
+        gap = _PREFIXED.get(language, NO_BREAK) if len(unit) == 1 else NO_BREAK
+        value, unit = f"{unit}{gap}{value}", ""
+    return Stat(value=value, unit=unit, label=localized(fact.label, locale))
+
+
+def amount(fact: Fact, locale: str) -> str:
+    """Return figure and unit for running text, tied by spaces that never break."""
+    shown = stat(fact, locale)
+    if not shown.unit:
+        return shown.value
+    language = language_of(locale)
+    if shown.unit == "%" and language in _TIGHT_PERCENT:
+        return f"{shown.value}%"
+    return f"{shown.value}{NARROW if language == 'fr' else NO_BREAK}{shown.unit}"
+
+
+def _prefixed(language: str, locale: str) -> bool:
+    if language == "pt":
+        return locale.endswith("-BR")
+    return language in _PREFIXED
+
+
+_DURATION_UNITS = {
+    "h": "hour",
+    "hr": "hour",
+    "hrs": "hour",
+    "hour": "hour",
+    "hours": "hour",
+    "std": "hour",
+    "min": "minute",
+    "mins": "minute",
+    "minutes": "minute",
+    "d": "day",
+    "day": "day",
+    "days": "day",
+    "tage": "day",
+    "jours": "day",
+    "y": "year",
+    "yr": "year",
+    "years": "year",
+    "jahre": "year",
+    "ans": "year",
+}
+
+
+def is_duration(fact: Fact) -> bool:
+    """Say whether the fact measures time."""
+    return fact.unit.lower().rstrip(".") in _DURATION_UNITS and fact.value > 0
+
+
+def duration(
+    fact: Fact, locale: str, names: dict[str, DurationNames], words: dict[str, str]
+) -> str:
+    """Return an amount of time as it is said (`eighteen hours`)."""
+    name = names[_DURATION_UNITS[fact.unit.lower().rstrip(".")]]
+    value = fact.value
+    if value == 1:
+        return name.one
+    if value == 2 and name.two:  # noqa: PLR2004 - the dual
+        return name.two
+    spoken = words.get(f"{value:g}") or number(value, locale)
+    few = name.few and 3 <= value <= 10  # noqa: PLR2004 - where Arabic takes the plural
+    return (name.few if few else name.many).replace("{n}", spoken)

@@ -1,0 +1,111 @@
+"""Line packs: what can be said in a language, as data, and the typography of that language."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from contracts.locale import LANGUAGES
+from services.draft_copy.numbers import NARROW, DurationNames
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line. `say` is what the voice says over it (the line itself if empty); `need` names the
+    facts without which it would be an invention; `tone` the brand voices it suits.
+    """
+
+    text: str
+    say: str = ""
+    need: list[str] = []
+    tone: list[str] = []
+
+
+class Story(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An opening and the turn that answers it. They belong together, voice included."""
+
+    hook: str
+    turn: str
+    say_hook: str = ""
+    say_turn: str = ""
+    need: list[str] = []
+    tone: list[str] = []
+
+
+class World(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The lines of one category: openings, worries, product lines, proof headings, life after."""
+
+    stories: list[Story] = []
+    tension: list[Line] = []
+    product: list[Line] = []
+    proof: list[Line] = []
+    life: list[Line] = []
+
+
+class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A language. `calls` are calls to action by aim, `buttons` the ad managers' own names for
+    theirs; `never` lists words that no line of ours may hold: hype, and claims nobody can check.
+    """
+
+    words_per_second: float
+    alt: str
+    alt_what: str
+    offer_shot: str
+    never: list[str]
+    common: list[str]
+    numbers: dict[str, str]
+    durations: dict[str, DurationNames]
+    calls: dict[str, str]
+    buttons: dict[str, str]
+    deck: dict[str, str]
+    world: dict[str, World]
+
+
+@cache
+def load_pack(language: str) -> Pack:
+    """Return a language's pack, its lines already in the language's typography."""
+    text = resources.files(__package__).joinpath("packs", f"{language}.toml").read_text("utf-8")
+    raw = msgspec.toml.decode(typeset(text, language, quotes=False), type=dict[str, Any])
+    for world in raw["world"].values():
+        for kind in world.keys() - {"stories"}:
+            # A line with nothing to say about itself stands in the file as its text alone.
+            world[kind] = [{"text": x} if isinstance(x, str) else x for x in world[kind]]
+    return msgspec.convert(raw, Pack)
+
+
+def load_all() -> dict[str, Pack]:
+    """Return every language's pack."""
+    return {language: load_pack(language) for language in sorted(LANGUAGES)}
+
+
+_FRENCH = re.compile(r"[ \u00a0]([?!;:»])")
+_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)|(?<=s)'(?=\s)")
+_QUOTES = {
+    "de": ("„", "“"),
+    "fr": (f"«{NARROW}", f"{NARROW}»"),
+    "es": ("«", "»"),
+    "it": ("«", "»"),
+    "pt": ("“", "”"),
+    "ar": ("«", "»"),
+}
+_QUOTED = re.compile(r'"([^"]*)"')
+
+
+def typeset(text: str, language: str, *, quotes: bool = True) -> str:
+    """Return the text with the language's apostrophes, quotation marks and French thin spaces."""
+    text = _APOSTROPHE.sub("’", text)
+    if quotes:
+        opening, closing = _QUOTES.get(language, ("“", "”"))
+        text = _QUOTED.sub(lambda match: f"{opening}{match[1]}{closing}", text)
+    if language == "fr":
+        text = _FRENCH.sub(f"{NARROW}\\1", text).replace("« ", f"«{NARROW}")
+    return text
+
+
+def quoted(text: str, language: str) -> str:
+    """Return the text inside the language's quotation marks."""
+    opening, closing = _QUOTES.get(language, ("“", "”"))
+    return f"{opening}{text}{closing}"

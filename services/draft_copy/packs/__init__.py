@@ -1,0 +1,1 @@
+"""One line pack per language, as data."""
