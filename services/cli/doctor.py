@@ -148,6 +148,8 @@ def _service(record: ServiceRecord) -> Finding:
 
 
 async def _store(found: Settings) -> Finding:
+    if not found.s3_access_key:
+        return Finding("store", "note", "no keys are configured", "start one with `adgenx up`")
     artifacts = Artifacts(msgspec.structs.replace(found, s3_patience_seconds=0.0))
     try:
         await artifacts.stat("-/doctor")

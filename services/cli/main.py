@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from typing import Any
+
+import structlog
 
 from contracts.assets import AssetRole
 from contracts.capability import Tier
@@ -102,6 +105,9 @@ def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = build_parser().parse_args(argv)
+    # A person reads this terminal: what went wrong is said once, as an error, not as a log.
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent)
     try:
         return int(asyncio.run(given.command(given)))
     except KeyboardInterrupt:
