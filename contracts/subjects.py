@@ -69,6 +69,21 @@ def request_patterns() -> list[str]:
     return [f"adgenx.req.*.{token}.*.*" for token in REQUEST_TOKENS]
 
 
+def job_request_patterns() -> list[str]:
+    """Every request but briefs: what the router takes in."""
+    return [f"adgenx.req.*.{c.value}.*.*" for c in Capability]
+
+
+def all_requests() -> str:
+    """Every request, briefs included."""
+    return "adgenx.req.>"
+
+
+def requests_under(tenant: str, campaign_id: str, request_id: str) -> str:
+    """Return the pattern of every request under one id, whatever its capability."""
+    return f"adgenx.req.{tenant}.*.{campaign_id}.{request_id}"
+
+
 def cancel_campaign(tenant: str, campaign_id: str) -> str:
     """Subject of a campaign's cancel command."""
     return f"adgenx.ctl.{tenant}.{Verb.CANCEL}.{campaign_id}"
@@ -77,6 +92,11 @@ def cancel_campaign(tenant: str, campaign_id: str) -> str:
 def cancel_job(tenant: str, campaign_id: str, request_id: str) -> str:
     """Subject of one request's cancel command."""
     return f"adgenx.ctl.{tenant}.{Verb.CANCEL}.{campaign_id}.{request_id}"
+
+
+def cancel_job_pattern() -> str:
+    """Every cancel of one request: the router's commands."""
+    return f"adgenx.ctl.*.{Verb.CANCEL}.*.*"
 
 
 def rerun(tenant: str, campaign_id: str, base_revision: int) -> str:
@@ -108,6 +128,11 @@ def control_patterns() -> list[str]:
 def job(service: str, job_id: str) -> str:
     """Subject of a job message."""
     return f"adgenx.job.{service}.{job_id}"
+
+
+def all_jobs() -> str:
+    """Every job message."""
+    return "adgenx.job.*.*"
 
 
 def job_filter(service: str) -> str:

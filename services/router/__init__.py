@@ -1,0 +1,1 @@
+"""Every request to the right service, and every answer back."""

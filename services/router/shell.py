@@ -1,0 +1,182 @@
+"""The router's process: who names jobs, and one task for each job that was named.
+
+    REQUESTS (durable)   a message came in       -> take in, advance, ack: taken in, not done
+    runs (durable)       a run has ended         -> advance, ack
+    CONTROL (durable)    somebody cancels        -> wish, advance, answer, ack
+    sweep                whatever REQUESTS still holds and nobody is busy with -> advance
+
+None of the first three is needed for a job to end: the sweep finds whatever they missed, in one
+listing, which is empty when nothing is to be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from bus import gate
+from bus.consume import Delivery, ack, consume
+from bus.direct import last_of_each
+from bus.records import stream_of, subject_of
+from bus.topology import durable, ensure_consumer
+from contracts import subjects
+from contracts.errors import TransientError
+from contracts.jobs import JobRecord, JobState, Run
+from contracts.subjects import Bucket, Stream
+from services.router.admission import Message
+from services.router.advance import Advancer
+from services.router.cancelling import Canceller
+from services.router.desk import Desk
+from services.router.directory import Directory
+from services.router.floor import Floor
+from services.router.stores import ServerStores
+from services.router.sweep import Sweeper
+from services.router.taking import Taken, Taker
+
+if TYPE_CHECKING:
+    from bus.artifacts import Artifacts
+    from bus.connection import Bus
+    from services.router.telling import Word
+
+log = structlog.get_logger(__name__)
+
+DURABLE = "router"
+"""Shared by all routers: the server gives each message to one of them."""
+IN_FLIGHT = 64
+DIRECTORY_SECONDS = 2.0
+
+_runs = msgspec.json.Decoder(Run)
+
+
+class Router:
+    """One router. Any number of them may run at once."""
+
+    def __init__(self, bus: Bus, artifacts: Artifacts) -> None:
+        self._bus = bus
+        self._directory = Directory(bus)
+        self._floor = Floor(self._directory.announced)
+        stores = ServerStores(bus, artifacts)
+        services = self._directory.services
+        advancer = Advancer(stores, self._floor, services, self._changed)
+        self._desk = Desk(advancer.advance)
+        self._taker = Taker(stores, advancer.memory, services, self._tell)
+        self._canceller = Canceller(stores, self._asked, self._doubt)
+        self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in)
+        self._followers: dict[str, set[str]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until the bus is stopping, then finish what is in hand."""
+        await self._ensure()
+        await self._directory.refresh()
+        self._bus.on_reconnect(self._reconnected)
+        async with asyncio.TaskGroup() as group:
+            sources = [
+                group.create_task(self._consume(Stream.REQUESTS, self._requested)),
+                group.create_task(self._consume(stream_of(Bucket.RUNS), self._run_changed)),
+                group.create_task(self._consume(Stream.CONTROL, self._commanded)),
+            ]
+            loops = [
+                group.create_task(self._sweeper.run()),
+                group.create_task(self._look_around()),
+            ]
+            await asyncio.wait(sources)
+            for loop in loops:
+                loop.cancel()
+        await self._desk.clear()
+        log.info("router.drained")
+
+    async def _ensure(self) -> None:
+        wait = self._bus.settings.ack_wait_seconds
+        for stream, filters in (
+            (Stream.REQUESTS, subjects.job_request_patterns()),
+            (stream_of(Bucket.RUNS), [subject_of(Bucket.RUNS, ">")]),
+            (Stream.CONTROL, [subjects.cancel_job_pattern()]),
+        ):
+            wanted = durable(DURABLE, filters, ack_wait_seconds=wait)
+            await ensure_consumer(self._bus, stream, wanted)
+
+    async def _consume(
+        self, stream: Stream | str, handle: Callable[[Delivery], Awaitable[None]]
+    ) -> None:
+        await consume(self._bus, stream, DURABLE, handle, in_flight=IN_FLIGHT)
+
+    async def _requested(self, delivery: Delivery) -> None:
+        message = Message(delivery.subject, delivery.data, delivery.sequence, delivery.stored_at)
+        await self._take_in(message)
+        # Acknowledged means taken in; it leaves the stream when its result is told.
+        await ack(self._bus, delivery)
+
+    async def _take_in(self, message: Message) -> None:
+        taken = await self._taker.take_in(message)
+        if taken is Taken.UNSERVED and await self._directory.refresh():
+            taken = await self._taker.take_in(message)
+        if taken is Taken.RECORDED:
+            ids = subjects.parse_request(message.subject)
+            key = subjects.job_key(ids.tenant, ids.campaign_id, ids.request_id)
+            await self._desk.advance(key)
+
+    async def _run_changed(self, delivery: Delivery) -> None:
+        try:
+            run = _runs.decode(delivery.data)
+        except msgspec.DecodeError:
+            # A deletion marker, or a newer version's: the sweep looks at the job itself.
+            run = None
+        if run is not None and run.state.terminal:
+            await self._desk.advance(run.job_key)
+        await ack(self._bus, delivery)
+
+    async def _commanded(self, delivery: Delivery) -> None:
+        await self._canceller.cancel(delivery.subject, delivery.data, delivery.stored_at)
+        await ack(self._bus, delivery)
+
+    async def _doubt(self, key: str) -> None:
+        await self._desk.advance(key, afresh=True)
+
+    async def _asked(self, tenant: str, campaign_id: str, request_id: str) -> Message | None:
+        """Return the message under an id whose capability nobody knows."""
+        pattern = subjects.requests_under(tenant, campaign_id, request_id)
+        for message in await last_of_each(self._bus, Stream.REQUESTS, pattern):
+            if message.subject.split(".")[3] != subjects.CAMPAIGN:
+                return Message(message.subject, message.data, message.sequence, message.stored_at)
+        return None
+
+    def _tell(self, word: Word) -> None:
+        """Publish without waiting: nothing depends on it, and one per subject keeps it single."""
+        task = asyncio.create_task(gate.tell(self._bus, word.subject, word.body))
+        self._telling.add(task)
+        task.add_done_callback(self._told)
+
+    def _told(self, task: asyncio.Task[None]) -> None:
+        self._telling.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("event.lost", error=str(error))
+
+    def _changed(self, key: str, old: JobRecord, new: JobRecord) -> None:
+        """Wake whoever waited for this change of a record."""
+        if new.state is JobState.FOLLOWER:
+            self._followers.setdefault(new.leader, set()).add(key)
+        if new.state.terminal or new.service != old.service:
+            self._floor.left(old.service, key, old.job_id)
+            for waiting in self._floor.called(old.service):
+                self._desk.hint(waiting)
+        if new.state.terminal:
+            log.info("job.ended", key=key, state=new.state, service=new.service, made=new.made)
+            for follower in self._followers.pop(key, ()):
+                self._desk.hint(follower)
+
+    async def _look_around(self) -> None:
+        """Keep the directory fresh; a service that came or went is a reason to sweep."""
+        while True:
+            await asyncio.sleep(DIRECTORY_SECONDS)
+            with contextlib.suppress(TransientError):
+                if await self._directory.refresh():
+                    self._sweeper.wake()
+
+    async def _reconnected(self) -> None:
+        self._sweeper.wake()

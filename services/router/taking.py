@@ -1,0 +1,138 @@
+"""Taking a request in: from a message of REQUESTS to a record, once, or to a typed refusal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts.capability import Capability
+from contracts.errors import AdgenxError, InvalidIdError, NoProviderError
+from contracts.jobs import JobRecord
+from contracts.subjects import RequestSubject, job_key, parse_request
+from services.router import admission, routing, telling
+from services.router.admission import Admitted, Message
+from services.router.decide import Seen
+
+if TYPE_CHECKING:
+    from contracts.manifest import ServiceRecord
+    from services.router.advance import Memory
+    from services.router.stores import Stores
+    from services.router.telling import Word
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 30.0
+"""A service that is just starting is waited for; after that the request fails."""
+
+
+class Taken(Enum):
+    """What became of a message."""
+
+    RECORDED = auto()
+    """It has a record, of now or of before: advance it."""
+    UNSERVED = auto()
+    """No service may do it at the moment; it stays in REQUESTS."""
+    SETTLED = auto()
+    """It was refused, told and removed."""
+
+
+class Taker:
+    """Makes first records. Safe to call twice, and by two routers at once."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        memory: Memory,
+        services: Callable[[], list[ServiceRecord]],
+        tell: Callable[[Word], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stores = stores
+        self._memory = memory
+        self._services = services
+        self._tell = tell
+        self._clock = clock
+
+    async def take_in(self, message: Message) -> Taken:
+        """Give a message its record; what cannot be done gets a terminal one."""
+        try:
+            ids = parse_request(message.subject)
+        except InvalidIdError as error:
+            return await self._unusable(message, error)
+        try:
+            admitted = admission.admit(message)
+        except AdgenxError as error:
+            job = admission.rejected_record(ids, message, error, self._clock())
+            log.info("request.refused", subject=message.subject, code=error.code)
+            return await self._record(job, ids, message)
+        late = admission.expired(admitted, self._clock())
+        if late is not None:
+            job = admission.failed_record(admitted, late, self._clock())
+            return await self._record(job, ids, message)
+        return await self._route(admitted, ids)
+
+    async def _route(self, admitted: Admitted, ids: RequestSubject) -> Taken:
+        try:
+            route = routing.choose(admitted.request, self._services())
+        except NoProviderError as error:
+            if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
+                return await self._unserved(admitted, ids)
+            job = admission.failed_record(admitted, error, self._clock())
+            log.warning("request.unserved", key=admitted.key, reason=error.message)
+            return await self._record(job, ids, admitted.message)
+        job = admission.first_record(admitted, route.chosen)
+        self._memory.admitted.put(admitted.key, admitted)
+        taken = await self._record(job, ids, admitted.message)
+        if taken is Taken.RECORDED:
+            self._tell(telling.accepted(job))
+            known = self._memory.jobs.get(admitted.key)
+            if known is not None and known.value.service == job.service:
+                self._tell(telling.chosen(job, admitted.request, route.refused))
+        return taken
+
+    async def _unserved(self, admitted: Admitted, ids: RequestSubject) -> Taken:
+        """Look whether it has a record in spite of everything: cancelled, or from better times."""
+        found = await self._stores.jobs.get(admitted.key)
+        if found is None:
+            return Taken.UNSERVED
+        return await self._known(found, admitted.request_hash, ids, admitted.message)
+
+    async def _record(self, job: JobRecord, ids: RequestSubject, message: Message) -> Taken:
+        key = job_key(ids.tenant, ids.campaign_id, ids.request_id)
+        revision = await self._stores.jobs.create(key, job)
+        if revision is not None:
+            self._memory.jobs.put(key, Seen(job, revision))
+            self._memory.messages.put(key, message)
+            return Taken.RECORDED
+        found = await self._stores.jobs.get(key)
+        if found is None:  # deleted in this very moment: the sweep comes again
+            return Taken.UNSERVED
+        return await self._known(found, job.request_hash, ids, message)
+
+    async def _known(
+        self, found: Seen[JobRecord], request_hash: str, ids: RequestSubject, message: Message
+    ) -> Taken:
+        job = found.value
+        key = job_key(ids.tenant, ids.campaign_id, ids.request_id)
+        if admission.same_request(job, request_hash):
+            # Somebody else has been here before us: what this process believed is worth nothing.
+            self._memory.claims.pop(key)
+            self._memory.jobs.put(key, found)
+            self._memory.messages.put(key, message)
+            return Taken.RECORDED
+        log.info("request.conflicted", key=key)
+        word = telling.conflict(job, Capability(ids.token), request_hash, message.stored_at)
+        await self._stores.publish_once(word)
+        await self._stores.remove(message.sequence)
+        return Taken.SETTLED
+
+    async def _unusable(self, message: Message, error: InvalidIdError) -> Taken:
+        log.warning("request.unusable", size_bytes=len(message.data), code=error.code)
+        word = telling.unusable(message.subject, message.data, error.info(), message.stored_at)
+        await self._stores.publish_once(word)
+        await self._stores.remove(message.sequence)
+        return Taken.SETTLED
