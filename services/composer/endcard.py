@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from services.composer import fit
 from services.composer.boxes import Box
 from services.composer.fit import Setting
+from services.composer.logo import placed_logo
 from services.composer.motion import Layer, Motion
 from services.composer.page import capitals
-from services.composer.piece import Piece, arrow, line, panel
+from services.composer.piece import arrow, line, panel
 from services.composer.stack import Row, headline, height, small, stacked, type_row
 from services.composer.typeface import Role
 
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from contracts.script import EndCard
     from services.composer.inks import Inks
     from services.composer.page import Page
+    from services.composer.piece import Piece
 
 _TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.62)
 _LEAST_HEADLINE = 0.26  # of the type box, before secondary rows shrink
@@ -67,12 +66,9 @@ def _above(page: Page, card: EndCard, inks: Inks, scale: float, logo: Piece | No
 def fitted(logo: Piece, page: Page, top: float, tall: float) -> Piece:
     """Return the logo `tall` px high (or as wide as the type box), where lines begin."""
     rows, columns = logo.pixels.shape[:2]
-    scale = min(tall / rows, page.box.width / columns)
-    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-    pixels = np.asarray(cv2.resize(logo.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    x = round(page.box.right - size[0] if page.rtl else page.box.left)
-    box = Box(x, round(top), x + size[0], round(top) + size[1])
-    return Piece(pixels, x, round(top), box)
+    wide = min(page.box.width, columns * tall / rows)
+    left = page.box.right - wide if page.rtl else page.box.left
+    return placed_logo(logo, Box(left, top, left + wide, top + tall))
 
 
 def _below(page: Page, card: EndCard, inks: Inks, scale: float) -> list[Row]:

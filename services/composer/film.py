@@ -5,15 +5,14 @@ Everything that can be wrong with a layout is found here, before a single frame 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from contracts.errors import InvalidRequestError
 from contracts.locale import direction_of, language_of
-from contracts.requests import FilmShot
 from contracts.script import ShotKind
 from services.composer import captions, inks, overlay, scene
-from services.composer.captions import Group, Token
+from services.composer.boxes import Box
 from services.composer.collision import check
 from services.composer.fit import TooSmallError
 from services.composer.motion import Layer, Motion, Stage
@@ -23,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from contracts.requests import FilmWork
+    from contracts.requests import FilmShot, FilmWork
+    from services.composer.captions import Group, Token
     from services.composer.inks import Backdrop
     from services.composer.piece import Piece
 
 WIPE_SECONDS = 0.42
-_LONGEST_CAPITALS = 28  # characters; a longer headline in capitals is slow to read
-_CAPITAL_LANGUAGES = frozenset({"en", "es", "fr", "it", "nl", "pt"})
+LONGEST_CAPITALS = 28  # characters; a longer headline in capitals is slow to read
+CAPITAL_LANGUAGES = frozenset({"en", "es", "fr", "it", "nl", "pt"})
 
 
 class LayoutError(InvalidRequestError):
@@ -76,10 +76,10 @@ class Film:
 
 def capitals_suit(work: FilmWork) -> bool:
     """Whether this film's display type is set in capitals, throughout or not at all."""
-    if language_of(work.look.locale) not in _CAPITAL_LANGUAGES:
+    if language_of(work.look.locale) not in CAPITAL_LANGUAGES:
         return False
     set_large = [s.headline for s in work.shots if s.kind is not ShotKind.STATEMENT]
-    return max(map(len, set_large), default=0) <= _LONGEST_CAPITALS
+    return max(map(len, set_large), default=0) <= LONGEST_CAPITALS
 
 
 def page_of(work: FilmWork, shot: FilmShot, *, caps: bool) -> Page:
@@ -113,7 +113,7 @@ def compose(
     edges = _edges(work)
     cuts = []
     for n, shot in enumerate(work.shots):
-        page = page_of(work, shot, caps=caps)
+        page, _ = room_of(work, shot, caps=caps)
         wiped = n > 0 and shot.enter != "cut"
         stage = set_shot(work, shot, page, grounds[n], logo, enter=0.26 if wiped else 0.10)
         cuts.append(Cut(shot, edges[n], edges[n + 1] - edges[n], plates[n], stage))
@@ -158,31 +158,45 @@ def set_shot(  # a shot is set from all of these
     return Stage(layers)
 
 
+def room_of(work: FilmWork, shot: FilmShot, *, caps: bool) -> tuple[Page, Box]:
+    """Return the page for a shot's type, and the strip for its captions.
+
+    Captions have a strip of their own. Where the subject stands in it, they take the foot of the
+    type box instead, and the type keeps to the rest: nothing ever covers the product.
+    """
+    page = page_of(work, shot, caps=caps)
+    strip = pixels(work.caption_box, work.width, work.height).within(page.safe)
+    if page.focus is None or not page.focus.overlaps(strip) or work.timings is None:
+        return page, strip
+    box = page.box
+    foot = Box(box.left, box.bottom - strip.height, box.right, box.bottom)
+    rest = Box(box.left, box.top, box.right, foot.top - 0.25 * strip.height)
+    return replace(page, box=rest), foot
+
+
 def _overlay(
     work: FilmWork, cuts: Sequence[Cut], spoken: Sequence[Sequence[Token]]
 ) -> tuple[Stage, list[Group]]:
     """Return captions and draft tag as a stage, and every caption group for the subtitle files."""
-    page = page_of(
-        work,
-        FilmShot(
-            name="captions",
-            kind=ShotKind.STATEMENT,
-            seconds=1,
-            plate=work.shots[0].plate,
-            type_box=work.caption_box,
-        ),
-        caps=False,
-    )
-    told = overlay.caption_groups(page, spoken)
-    shown = overlay.caption_groups(
-        page, [line for line in spoken if not _repeats(line, cuts, work)]
-    )
-    layers = overlay.caption_layers(page, shown, work.look.palette)
-    for cut in cuts:
-        check_captions(cut, layers, work.fps)
+    rooms = [room_of(work, cut.shot, caps=False) for cut in cuts]
+    pages = [replace(page, box=strip) for page, strip in rooms]
+    narrowest = min(pages, key=lambda page: page.box.width)
+    told = overlay.caption_groups(narrowest, spoken)
+    fresh = [line for line in spoken if not _repeats(line, cuts, work)]
+    layers: list[Layer] = []
+    for group in overlay.caption_groups(narrowest, fresh):
+        at = _cut_at(cuts, group.tokens[0].start * work.fps)
+        shown = overlay.caption_layers(pages[at], [group], work.look.palette)
+        check_captions(cuts[at], shown, work.fps)
+        layers += shown
     if work.look.draft:
-        layers += [Layer(p, Motion.CUT, 0.0) for p in overlay.draft_tag(page, work.look.palette)]
+        tag = overlay.draft_tag(narrowest, work.look.palette)
+        layers += [Layer(piece, Motion.CUT, 0.0) for piece in tag]
     return Stage(layers), told
+
+
+def _cut_at(cuts: Sequence[Cut], frame: float) -> int:
+    return next((n for n, c in enumerate(cuts) if c.first <= frame < c.end), len(cuts) - 1)
 
 
 def check_captions(cut: Cut, layers: Sequence[Layer], fps: int) -> None:
@@ -197,8 +211,7 @@ def _repeats(line: Sequence[Token], cuts: Sequence[Cut], work: FilmWork) -> bool
     """Whether a spoken line only says what the shot's headline shows anyway."""
     if not line:
         return True
-    at = line[0].start * work.fps
-    cut = next((c for c in cuts if c.first <= at < c.end), cuts[-1])
+    cut = cuts[_cut_at(cuts, line[0].start * work.fps)]
     said = " ".join(token.text for token in line)
     card = work.end_card if cut.shot.kind is ShotKind.END else None
     shown = [cut.shot.headline, *((card.tagline, card.offer) if card else ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from contracts.errors import MediaRejectedError
@@ -32,3 +33,14 @@ def logo_of(path: Path) -> Piece:
     colour = (cut[..., :3] * alpha + 127) // 255
     drawn = np.concatenate([colour, alpha], axis=-1).astype(np.uint8)
     return Piece(drawn, 0, 0, Box(0, 0, drawn.shape[1], drawn.shape[0]))
+
+
+def placed_logo(logo: Piece, box: Box) -> Piece:
+    """Return the logo as large as it goes in the middle of a box (px)."""
+    rows, columns = logo.pixels.shape[:2]
+    scale = min(box.width / columns, box.height / rows)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    pixels = np.asarray(cv2.resize(logo.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    across, down = box.middle
+    x, y = round(across - size[0] / 2), round(down - size[1] / 2)
+    return Piece(pixels, x, y, Box(x, y, x + size[0], y + size[1]))

@@ -41,4 +41,4 @@ class Model:
             case StillWork():
                 yield from still.still(request.work, report, files)
             case LabelWork():
-                yield from label.label(request.work, request.seed, report, files)
+                yield from label.label(request.work, report, files)

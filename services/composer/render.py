@@ -137,9 +137,7 @@ def _extras(work: FilmWork, laid_out: Film, sound: Samples | None) -> Extras:
     end = laid_out.seconds
     return Extras(
         sound=sound,
-        captions=[
-            Caption(g.start, min(g.end, laid_out.seconds), g.text) for g in laid_out.captions
-        ],
+        captions=[Caption(g.start, min(g.end, end), g.text) for g in laid_out.captions],
         language=_LANGUAGES.get(language_of(work.look.locale), "und"),
         tags=tags,
     )

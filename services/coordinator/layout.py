@@ -75,9 +75,37 @@ def film_boxes(kind: ShotKind, ratio: Ratio, insets: Insets, *, subject: bool) -
         return FilmBoxes(_box(area), None)
     if kind is ShotKind.PRODUCT and not subject:
         kind = ShotKind.STATEMENT
+    if ratio is Ratio.TALL:
+        return _tall(area, _TALL[kind])
     if ratio is Ratio.WIDE:
         return _beside(area, _SPLIT[kind])
     return _above(area, _STACKED[kind])
+
+
+_TALL = {
+    ShotKind.HOOK: 0.34,
+    ShotKind.STATEMENT: 0.26,
+    ShotKind.PRODUCT: 0.24,
+    ShotKind.END: 1.0,
+}
+"""Height that type takes in a tall frame, as a fraction of it, where the safe area has so much."""
+
+_TALL_FOOT = 0.95
+
+
+def _tall(area: _Area, share: float) -> FilmBoxes:
+    """Words keep to the safe area; the picture below them may use the frame down to its foot.
+
+    The subject stands in the frame's middle, whatever margins the platforms take from words.
+    Where it crosses the captions' strip, the composer moves the captions below the headline.
+    """
+    left, top, right, bottom = area
+    middle = min(bottom, top + share)
+    margin = min(left, 1 - right)
+    start = middle + _GAP if middle < bottom else bottom + _GAP + _CAPTION[Ratio.TALL] + _GAP / 2
+    return FilmBoxes(
+        _box((left, top, right, middle)), _box((margin, start, 1 - margin, _TALL_FOOT))
+    )
 
 
 _STRIP = 3.0
