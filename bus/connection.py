@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import nats
@@ -29,6 +30,7 @@ log = structlog.get_logger(__name__)
 PING_SECONDS = 5
 RECONNECT_SECONDS = 0.25
 CONNECT_SECONDS = 2
+FLUSH_SECONDS = 2
 COMPLAINT_SECONDS = 10.0
 EXIT_LOST = 1
 """Exit status after the connection closed for good: the supervisor starts a fresh process."""
@@ -70,14 +72,18 @@ class Bus:
         self._reconnected.append(callback)
 
     async def drain(self) -> None:
-        """Flush what is buffered, finish the subscriptions and close. Safe to call twice."""
+        """Flush what is buffered and close. Safe to call twice.
+
+        Nothing is waited for but the flush: whoever holds work has given it back by now. (nats-py's
+        own drain waits for every message that no pull subscription will ever ask for.)
+        """
         self.stopping.set()
-        if self.nc.is_closed or self.nc.is_draining:
+        if self.nc.is_closed:
             return
-        try:
-            await self.nc.drain()
-        except nats.errors.Error:  # reconnecting: there is nobody to drain to
-            await self.nc.close()
+        # Without a server there is nobody to flush to; what was not acknowledged is unknown anyway.
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self.nc.flush(FLUSH_SECONDS)
+        await self.nc.close()
 
 
 async def connect(settings: Settings, name: str) -> Bus:
@@ -138,18 +144,27 @@ class _Complaints:
         self.last = text
 
 
+def _credentials(settings: Settings) -> dict[str, object]:
+    """Return nats-py's options for whichever kind of credentials was given."""
+    if settings.nats_creds:
+        if not settings.nats_creds.is_file():
+            raise SettingsError("ADGENX_NATS_CREDS names no file", field="nats_creds")
+        if find_spec("nkeys") is None:
+            raise SettingsError("ADGENX_NATS_CREDS needs: pip install 'nats-py[nkeys]'")
+        return {"user_credentials": str(settings.nats_creds)}
+    if settings.nats_user:
+        password = settings.nats_password.reveal()
+        return {"user": settings.nats_user, "password": password}
+    if settings.nats_token:
+        return {"token": settings.nats_token.reveal()}
+    return {}
+
+
 async def _first_connection(
     settings: Settings, complaints: _Complaints, **callbacks: object
 ) -> Client:
     """Try until it works: nats-py itself gives up on a refused first CONNECT."""
-    options: dict[str, object] = dict(callbacks)
-    if settings.nats_creds:
-        options["user_credentials"] = str(settings.nats_creds)
-    elif settings.nats_user:
-        options["user"] = settings.nats_user
-        options["password"] = settings.nats_password.reveal()
-    elif settings.nats_token:
-        options["token"] = settings.nats_token.reveal()
+    options = {**callbacks, **_credentials(settings)}
     while True:
         try:
             return await nats.connect(
@@ -158,12 +173,9 @@ async def _first_connection(
                 reconnect_time_wait=RECONNECT_SECONDS,
                 ping_interval=PING_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
-                drain_timeout=int(settings.drain_seconds),
                 inbox_prefix=settings.nats_inbox_prefix,
                 **options,
             )
-        except FileNotFoundError as error:
-            raise SettingsError("the file of ADGENX_NATS_CREDS does not exist") from error
         except (OSError, nats.errors.Error) as error:
             complaints.say(str(error) or type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -196,7 +208,9 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
         await asyncio.wait({work, stop, lost}, return_when=asyncio.FIRST_COMPLETED)
         if stop.done() and not work.done():
             log.info("service.stopping")
-            await asyncio.wait({work, lost}, timeout=settings.drain_seconds)
+            await asyncio.wait(
+                {work, lost}, timeout=settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         if not work.done():
             work.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,0 +1,83 @@
+"""Real servers: nats-server per test on a free port with a fresh store, S3 once per session.
+
+`ADGENX_TEST_S3_ENDPOINT` (with `_ACCESS_KEY` and `_SECRET_KEY`) points the artifact tests at
+another S3 server, a MinIO container for instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from bus_servers import base_settings, make_nats
+
+from bus import topology
+from bus.artifacts import Artifacts
+from bus.connection import Bus, connected
+from bus.ports import claim
+from bus.servers import S3_PORTS, NatsServer, S3Server
+from bus.settings import Durability, Secret, Settings
+
+
+@pytest.fixture
+async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    server, _ = make_nats(tmp_path / "nats-server")
+    await server.start()
+    yield server
+    server.process.kill()  # the store is thrown away: no need to close it in order
+
+
+@pytest.fixture
+def nats_settings(nats_server: NatsServer) -> Settings:
+    return nats_server._settings
+
+
+@pytest.fixture
+async def bus(nats_settings: Settings) -> AsyncIterator[Bus]:
+    """A connection to a server that holds every declared stream and bucket."""
+    async with connected(nats_settings, "test") as bus:
+        await topology.ensure(bus)
+        yield bus
+
+
+@pytest.fixture(scope="session")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    folder = tmp_path_factory.mktemp("s3-server")
+    settings = msgspec.structs.replace(base_settings(folder), s3_patience_seconds=5.0)
+    given = os.environ.get("ADGENX_TEST_S3_ENDPOINT")
+    if given:
+        yield msgspec.structs.replace(
+            settings,
+            s3_endpoint=given,
+            s3_access_key=Secret(os.environ["ADGENX_TEST_S3_ACCESS_KEY"]),
+            s3_secret_key=Secret(os.environ["ADGENX_TEST_S3_SECRET_KEY"]),
+            make_durable=Durability.SERVER,
+        )
+        return
+    ports = claim(folder / "ports.json", S3_PORTS)
+    settings = msgspec.structs.replace(
+        settings,
+        s3_endpoint=f"http://127.0.0.1:{ports['s3']}",
+        s3_access_key=Secret(secrets.token_hex(10)),
+        s3_secret_key=Secret(secrets.token_hex(20)),
+    )
+    keys = [secrets.token_hex(16) for _ in range(4)]
+    server = S3Server(folder, settings, ports=ports, signing_keys=keys)
+    asyncio.run(server.start())
+    yield settings
+    server.process.kill()
+
+
+@pytest.fixture
+async def artifacts(s3_settings: Settings) -> AsyncIterator[Artifacts]:
+    """A store with a bucket of its own."""
+    settings = msgspec.structs.replace(s3_settings, s3_bucket=f"test-{secrets.token_hex(6)}")
+    store = Artifacts(settings)
+    await store.ensure_bucket()
+    yield store
+    store.close()
