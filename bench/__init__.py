@@ -1,0 +1,1 @@
+"""Measurements against the raw floors, in one run: `make bench`, or `python -m bench NAME …`."""

@@ -1,0 +1,31 @@
+"""`python -m bench [imports|noop|films|campaign …]`: measure, and print Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from importlib import import_module
+
+NAMES = ("imports", "noop", "films", "campaign")
+
+
+def main() -> None:
+    """Run the named measurements, all without a name."""
+    names = sys.argv[1:] or list(NAMES)
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise SystemExit(f"unknown: {unknown[0]}; there are {', '.join(NAMES)}")
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    print(
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, "
+        f"{cores} cores, load {load:.1f}, Python {platform.python_version()}\n"
+    )
+    for name in names:
+        print(import_module(f"bench.{name}").main(), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Two floors written straight on nats-py, without a line of the framework.
+
+*bare*     publish a job, a worker publishes the result, plain ack: 2 stored records, no promise.
+*promise*  the durable writes of the job protocol in their best order: request, job record, cache
+           claim, job message beside the two telemetry events, run claim, run commit, then terminal
+           record beside the result event, then the request is removed: 10 stored records.
+
+Each role is a process of its own, as in the framework. Consumers keep one pull request open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing as mp
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+ONCE = {"Nats-Expected-Last-Subject-Sequence": "0"}
+BODY = b"x" * 1024
+PULL = 256
+Connect = dict[str, Any]
+Handler = Callable[[Msg], Awaitable[None]]
+
+
+class _Ack(msgspec.Struct):
+    seq: int = 0
+    error: Any = None
+
+
+_ack = msgspec.json.Decoder(_Ack)
+
+
+async def store(nc: Client, subject: str, body: bytes, headers: dict[str, str] | None) -> int:
+    """Publish and wait for the PubAck."""
+    answer = _ack.decode((await nc.request(subject, body, timeout=30, headers=headers)).data)
+    if answer.error:
+        raise RuntimeError(f"{subject}: {answer.error}")
+    return answer.seq
+
+
+async def pull(nc: Client, stream: str, durable: str, handle: Handler) -> None:
+    """Handle a durable's messages as they come, with one pull request always open."""
+    inbox = nc.new_inbox()
+    left = 0
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def arrived(message: Msg) -> None:
+        nonlocal left
+        if not message.reply:
+            return
+        left -= 1
+        if left < PULL // 2:
+            await ask()
+        task = asyncio.create_task(handle(message))  # type: ignore[arg-type]  # a coroutine function
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def ask() -> None:
+        nonlocal left
+        left += PULL
+        request = msgspec.json.encode({"batch": PULL, "expires": 600_000_000_000})
+        await nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}", request, reply=inbox)
+
+    await nc.subscribe(inbox, cb=arrived)
+    await ask()
+
+
+async def prepare(connect: Connect) -> None:
+    """Make the streams and consumers of both floors."""
+    nc = await nats.connect(**connect)
+    js = nc.jetstream()
+    work, limits = RetentionPolicy.WORK_QUEUE, RetentionPolicy.LIMITS
+    for name, subjects, retention in (
+        ("B_JOBS", ["b.job.>"], work),
+        ("B_EVENTS", ["b.evt.>"], limits),
+        ("P_REQ", ["p.req.>"], limits),
+        ("P_JOBS", ["p.job.>"], work),
+        ("P_EVENTS", ["p.evt.>"], limits),
+        ("P_RECORDS", ["p.rec.>"], limits),
+        ("P_CACHE", ["p.cache.>"], limits),
+        ("P_RUNS", ["p.run.>"], limits),
+    ):
+        await js.add_stream(
+            StreamConfig(
+                name=name,
+                subjects=subjects,
+                retention=retention,
+                storage=StorageType.FILE,
+                max_msgs_per_subject=1,
+                discard=DiscardPolicy.OLD if name in ("P_RECORDS", "P_RUNS") else DiscardPolicy.NEW,
+                allow_direct=True,
+            )
+        )
+    for stream, durable in (
+        ("B_JOBS", "w"),
+        ("P_REQ", "router"),
+        ("P_JOBS", "w"),
+        ("P_RUNS", "router"),
+    ):
+        await js.add_consumer(
+            stream,
+            ConsumerConfig(durable_name=durable, ack_policy="explicit", max_ack_pending=1000),  # type: ignore[arg-type]  # nats-py takes the word
+        )
+    await nc.close()
+
+
+async def bare_worker(connect: Connect) -> None:
+    """Answer each job."""
+    nc = await nats.connect(**connect)
+
+    async def handle(message: Msg) -> None:
+        number = message.subject.rpartition(".")[2]
+        await store(nc, f"b.evt.{number}", BODY, None)
+        await message.ack()
+
+    await pull(nc, "B_JOBS", "w", handle)
+    await asyncio.Event().wait()
+
+
+async def promise_router(connect: Connect) -> None:
+    """Take requests in, and tell the results of committed runs."""
+    nc = await nats.connect(**connect)
+    known: dict[str, tuple[int, int]] = {}
+
+    async def request(message: Msg) -> None:
+        number = message.subject.rpartition(".")[2]
+        revision = await store(nc, f"p.rec.{number}", BODY, ONCE)
+        known[number] = (message.metadata.sequence.stream, revision)
+        await store(nc, f"p.cache.{number}", b"{}", ONCE)
+        await nc.publish(f"p.evt.{number}.accepted", b"{}", headers=ONCE)
+        await nc.publish(f"p.evt.{number}.request", b"{}", headers=ONCE)
+        await store(nc, f"p.job.{number}", BODY, ONCE)
+        await message.ack()
+
+    async def run(message: Msg) -> None:
+        if message.data == b"claim":
+            await message.ack()
+            return
+        number = message.subject.rpartition(".")[2]
+        sequence, revision = known.pop(number)
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        await asyncio.gather(
+            store(nc, f"p.evt.{number}.result", BODY, ONCE),
+            store(nc, f"p.rec.{number}", BODY, expected),
+        )
+        removal = msgspec.json.encode({"seq": sequence, "no_erase": True})
+        await nc.request("$JS.API.STREAM.MSG.DELETE.P_REQ", removal, timeout=30)
+        await message.ack()
+
+    await pull(nc, "P_REQ", "router", request)
+    await pull(nc, "P_RUNS", "router", run)
+    await asyncio.Event().wait()
+
+
+async def promise_worker(connect: Connect) -> None:
+    """Claim, commit, acknowledge."""
+    nc = await nats.connect(**connect)
+
+    async def handle(message: Msg) -> None:
+        number = message.subject.rpartition(".")[2]
+        revision = await store(nc, f"p.run.{number}", b"claim", ONCE)
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        await store(nc, f"p.run.{number}", BODY, expected)
+        await message.ack()
+
+    await pull(nc, "P_JOBS", "w", handle)
+    await asyncio.Event().wait()
+
+
+def _main(role: Callable[[Connect], Awaitable[None]], connect: Connect) -> None:
+    asyncio.run(role(connect))  # type: ignore[arg-type]  # a coroutine function
+
+
+@contextmanager
+def running(connect: Connect) -> Iterator[None]:
+    """Run the roles of both floors as processes for the length of a block."""
+
+    spawn = mp.get_context("spawn")
+    roles = (bare_worker, promise_router, promise_worker)
+    processes = [spawn.Process(target=_main, args=(r, connect), daemon=True) for r in roles]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
