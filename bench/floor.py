@@ -181,7 +181,6 @@ def _main(role: Callable[[Connect], Awaitable[None]], connect: Connect) -> None:
 @contextmanager
 def running(connect: Connect) -> Iterator[None]:
     """Run the roles of both floors as processes for the length of a block."""
-
     spawn = mp.get_context("spawn")
     roles = (bare_worker, promise_router, promise_worker)
     processes = [spawn.Process(target=_main, args=(r, connect), daemon=True) for r in roles]

@@ -70,7 +70,7 @@ async def announced(found: Settings) -> None:
     async with connected(found, "bench") as bus:
         records = Records(bus, Bucket.SERVICES, ServiceRecord)
         async with asyncio.timeout(60):
-            while await records.get("noop") is None:
+            while await records.get("noop") is None:  # noqa: ASYNC110 - another process announces
                 await asyncio.sleep(0.05)
 
 
@@ -167,5 +167,7 @@ def main() -> str:
     parts = []
     for sync_always in (True, False):
         title = "sync_interval: always" if sync_always else "default sync"
-        parts.append(f"### No-op jobs, {title}\n\n{table(asyncio.run(run(sync_always=sync_always)))}")
+        parts.append(
+            f"### No-op jobs, {title}\n\n{table(asyncio.run(run(sync_always=sync_always)))}"
+        )
     return "\n\n".join(parts)

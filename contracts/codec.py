@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from contracts.colour import HEX_PATTERN
 from contracts.errors import (
     AdgenxError,
     InvalidRequestError,
@@ -15,11 +16,18 @@ from contracts.errors import (
     TooLargeError,
     UnsupportedVersionError,
 )
+from contracts.identity import ID_PATTERN
 
 T = TypeVar("T")
 
 BODY_LIMIT = 256 * 1024
 """Bytes of a request; larger things travel as artifacts."""
+
+_MEANINGS = {
+    ID_PATTERN: "of 1 to 64 characters A-Z a-z 0-9 _ -, beginning with a letter or digit",
+    HEX_PATTERN: "such as #F4511E",
+}
+"""What a person is told instead of a regular expression."""
 
 _PATH = re.compile(r" - at `(?:key in )?`?(\$[^`]*)`?$")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
@@ -72,6 +80,8 @@ def explain(message: str, kind: Any) -> AdgenxError:  # noqa: ANN401 - see decod
     if missing:
         where = f"{field}.{missing.group(1)}" if field else missing.group(1)
         return InvalidRequestError(f"{where}: required field is missing", field=where)
+    for pattern, meaning in _MEANINGS.items():
+        reason = reason.replace(f"matching regex {pattern!r}", meaning)
     return InvalidRequestError(f"{field or 'body'}: {reason[:200]}", field=field)
 
 

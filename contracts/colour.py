@@ -6,7 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-Hex = Annotated[str, msgspec.Meta(pattern=r"\A#[0-9A-Fa-f]{6}\Z")]
+HEX_PATTERN = r"\A#[0-9A-Fa-f]{6}\Z"
+
+Hex = Annotated[str, msgspec.Meta(pattern=HEX_PATTERN)]
 """`#RRGGBB`, sRGB."""
 
 _LINEAR_LIMIT = 0.04045

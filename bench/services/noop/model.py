@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 
 class Model:
     """Yields nothing."""
 
-    def __init__(self, manifest: Any) -> None:
+    def __init__(self, manifest: object) -> None:
         self.manifest = manifest
 
     def load(self) -> None:
         """Load nothing."""
 
-    def run(self, request: Any, report: Any, files: Any) -> Iterator[Any]:  # noqa: ARG002 - the protocol's signature
+    def run(self, request: object, report: object, files: object) -> Iterator[object]:  # noqa: ARG002 - the protocol's signature
         """Do nothing."""
         return iter(())
