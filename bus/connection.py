@@ -217,6 +217,8 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
                 await work
         elif (error := work.exception()) is not None:
             raise error
+        if lost.done():
+            log.error("bus.lost")
         return EXIT_LOST if lost.done() else 0
     finally:
         for task in (stop, lost):

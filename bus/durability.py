@@ -6,11 +6,14 @@ import asyncio
 import ctypes
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bus.settings import Durability, SettingsError
 
 if TYPE_CHECKING:
     from bus.settings import Settings
+
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,10 +40,12 @@ class Syncer:
         self._folder = None if settings.make_durable is Durability.SERVER else settings.store_dir
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
-        if self._folder is not None and not self._folder.is_dir():
+        here = urlsplit(settings.s3_endpoint).hostname in LOOPBACK_NAMES
+        if self._folder is not None and not (here and self._folder.is_dir()):
             raise SettingsError(
-                "ADGENX_MAKE_DURABLE=syncfs needs the store's folder on this machine, and "
-                f"{self._folder} is none; say 'server' only for a store proven to sync",
+                f"ADGENX_MAKE_DURABLE=syncfs needs the store at {settings.s3_endpoint} to keep its "
+                f"files in {self._folder} of this machine; say 'server' only for a store that was "
+                "proven to sync before it answers",
                 field="make_durable",
             )
 

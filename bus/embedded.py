@@ -40,6 +40,7 @@ START_ATTEMPTS = 3
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 5.0
 WATCH_SECONDS = 0.1
+LOCK_SECONDS = 0.5
 STEADY_SECONDS = 10.0
 
 
@@ -91,7 +92,7 @@ class Stack:
     async def start(self) -> Settings:
         """Start both; return the settings to reach them. StackRunningError, ServerError."""
         self._data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._hold_lock()
+        await self._hold_lock()
         try:
             await self._start()
         except BaseException:
@@ -101,7 +102,7 @@ class Stack:
 
     async def _start(self) -> None:
         for attempt in range(START_ATTEMPTS):
-            self._configure()
+            await asyncio.to_thread(self._configure)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.nats.start())
@@ -168,13 +169,14 @@ class Stack:
         servers = [s for s in (getattr(self, "nats", None), getattr(self, "s3", None)) if s]
         await asyncio.gather(*(s.stop() for s in servers))
 
-    def _hold_lock(self) -> None:
+    async def _hold_lock(self) -> None:
         descriptor = os.open(self._data / "stack.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            raise StackRunningError(f"the servers of {self._data} are running already") from None
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise StackRunningError(f"the servers of {self._data} are running already")
+            await asyncio.sleep(WATCH_SECONDS)  # somebody may only be looking, as `is_running` does
         self._lock = descriptor
 
 
@@ -185,12 +187,17 @@ def is_running(data_dir: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        return not _try_lock(descriptor)
     finally:
         os.close(descriptor)
-    return False
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 async def _keep(server: Server) -> None:

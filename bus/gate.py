@@ -83,6 +83,10 @@ class _Answer(msgspec.Struct):
     error: _ApiError | None = None
 
 
+class _Names(msgspec.Struct):
+    streams: list[str] | None = None
+
+
 class WrongSequence(NamedTuple):
     """The subject's last message has this sequence, not the expected one."""
 
@@ -91,6 +95,7 @@ class WrongSequence(NamedTuple):
 
 _pub_ack = msgspec.json.Decoder(_PubAck)
 _answer = msgspec.json.Decoder(_Answer)
+_names = msgspec.json.Decoder(_Names)
 
 
 async def store(
@@ -104,7 +109,7 @@ async def store(
     try:
         message = await bus.request(subject, payload, headers=headers)
     except nats.errors.NoRespondersError:
-        raise SubjectRefusedError(f"no stream takes {subject}", field="subject") from None
+        raise await _nobody_listens(bus, subject) from None
     except nats.errors.BadSubjectError:
         raise SubjectRefusedError("the subject holds a forbidden character") from None
     except nats.errors.MaxPayloadError:
@@ -115,6 +120,19 @@ async def store(
     if ack.error is None:
         return ack.seq
     return _judge(subject, ack.error)
+
+
+async def _nobody_listens(bus: Bus, subject: str) -> SubjectRefusedError | UnknownOutcomeError:
+    """Tell a subject that no stream takes from a stream whose leader is away for a moment."""
+    try:
+        message = await bus.request(
+            "$JS.API.STREAM.NAMES", msgspec.json.encode({"subject": subject})
+        )
+    except (nats.errors.Error, OSError) as error:
+        return UnknownOutcomeError(f"{subject}: nobody listens, perhaps for now: {error}")
+    if _names.decode(message.data).streams:
+        return UnknownOutcomeError(f"{subject}: its stream is away")
+    return SubjectRefusedError(f"no stream takes {subject}", field="subject")
 
 
 def _judge(subject: str, error: _ApiError) -> WrongSequence:

@@ -283,6 +283,11 @@ async def test_durability_refuses_to_pretend(s3_settings: Settings, tmp_path: Pa
     with pytest.raises(SettingsError, match="ADGENX_MAKE_DURABLE"):
         Artifacts(elsewhere)
     Artifacts(msgspec.structs.replace(elsewhere, make_durable=Durability.SERVER)).close()
+    (tmp_path / "none" / "s3").mkdir(parents=True)
+    Artifacts(elsewhere).close()
+    remote = msgspec.structs.replace(elsewhere, s3_endpoint="https://s3.example.com")
+    with pytest.raises(SettingsError, match=r"s3\.example\.com"):
+        Artifacts(remote)
 
 
 async def test_callers_at_one_time_share_one_sync_that_began_after_them(

@@ -5,6 +5,7 @@ import signal
 from collections import Counter
 
 import msgspec
+import nats.errors
 import pytest
 from bus_servers import eventually
 from nats.js.api import DiscardPolicy, StreamConfig
@@ -58,6 +59,22 @@ async def test_a_misspelt_capability_is_refused(bus: Bus) -> None:
     misspelt = subjects.request("ann", "vidoe", "c1", "r1")
     with pytest.raises(SubjectRefusedError, match="vidoe"):
         await gate.publish_once(bus, misspelt, b"{}")
+
+
+async def test_a_stream_that_is_away_for_a_moment_is_unknown(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's stream between two leaders has no listener, yet exists."""
+    request = bus.request
+
+    async def leaderless(subject: str, payload: bytes = b"", **options: object) -> object:
+        if subject == SUBJECT:
+            raise nats.errors.NoRespondersError
+        return await request(subject, payload, **options)
+
+    monkeypatch.setattr(bus, "request", leaderless)
+    with pytest.raises(UnknownOutcomeError, match="away"):
+        await gate.publish_once(bus, SUBJECT, b"{}")
 
 
 async def test_a_subject_that_nats_cannot_carry_is_refused(bus: Bus) -> None:

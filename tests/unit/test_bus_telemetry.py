@@ -154,6 +154,16 @@ def test_standard_library_loggers_take_the_same_way(out: io.StringIO) -> None:
     assert line["service"] == "flux"
 
 
+def test_a_library_s_traceback_is_redacted_too(out: io.StringIO) -> None:
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+    (line,) = lines(out)
+    assert "RuntimeError" in str(line["exception"])
+    assert KNOWN not in out.getvalue()
+
+
 def test_warnings_take_the_same_way(out: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
