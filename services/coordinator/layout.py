@@ -2,7 +2,8 @@
 
 Who paints the plate and who sets the type never meet: they agree by these boxes. Tall frames stack
 (type above, subject below), wide ones split (type left, subject right); captions have a strip of
-their own at the foot of the safe area, so that nothing ever covers anything.
+their own at the foot of the safe area. Type meets neither subject nor captions; only in a tall frame
+may the picture run on below the captions' strip.
 """
 
 from __future__ import annotations
@@ -79,8 +80,13 @@ def film_boxes(kind: ShotKind, ratio: Ratio, insets: Insets, *, subject: bool) -
         return _tall(area, _TALL[kind])
     if ratio is Ratio.WIDE:
         return _beside(area, _SPLIT[kind])
+    if kind is ShotKind.END:
+        return _beside(area, _END_BESIDE)
     return _above(area, _STACKED[kind])
 
+
+_END_BESIDE = 0.57
+"""An end card has six rows of type: the product stands tall beside them, never below them."""
 
 _TALL = {
     ShotKind.HOOK: 0.34,

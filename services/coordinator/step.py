@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
+from contracts.capability import Capability
 from contracts.errors import InvalidRequestError
 
 _SHOT = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,29}\Z")
@@ -38,6 +39,26 @@ class Kind(StrEnum):
     FILM = "film"
     STILL = "still"
     PACKAGE = "package"
+
+
+_CAPABILITIES = {
+    Kind.SCRIPT: Capability.TEXT,
+    Kind.COPY: Capability.TEXT,
+    Kind.LABEL: Capability.COMPOSE,
+    Kind.MESH: Capability.MESH,
+    Kind.IMAGE: Capability.IMAGE,
+    Kind.VIDEO: Capability.VIDEO,
+    Kind.SPEECH: Capability.SPEECH,
+    Kind.MUSIC: Capability.MUSIC,
+    Kind.FILM: Capability.COMPOSE,
+    Kind.STILL: Capability.COMPOSE,
+    Kind.PACKAGE: Capability.PACKAGE,
+}
+
+
+def capability_of_step(name: str) -> Capability:
+    """Return what a step's request asks for, from its name alone."""
+    return _CAPABILITIES[parse(name).kind]
 
 
 class StepName(msgspec.Struct, frozen=True):
@@ -67,7 +88,7 @@ def parse(text: str) -> StepName:
         if not patterns:
             raise InvalidRequestError(f"{text[:80]!r} is not a step's name", field="step")
         found[patterns.pop(0)[0]] = part
-    if kind not in Kind or (dot and not _SHOT.match(shot)):
+    if kind not in Kind.__members__.values() or (dot and not _SHOT.match(shot)):
         raise InvalidRequestError(f"{text[:80]!r} is not a step's name", field="step")
     return StepName(Kind(kind), shot, **found)
 
@@ -75,6 +96,11 @@ def parse(text: str) -> StepName:
 def is_shot(name: str) -> bool:
     """Say whether a shot's name can stand in a step's name."""
     return _SHOT.match(name) is not None
+
+
+def is_variant(name: str) -> bool:
+    """Say whether a variant's name can stand in a step's name."""
+    return _VARIANT.match(name) is not None
 
 
 def seed_of(campaign_seed: int, name: StepName) -> int:

@@ -23,6 +23,7 @@ from services.coordinator.step import StepName
 OUTPUT = "$output"
 _MARK = f"{OUTPUT}:"
 _NO_HASH = "0" * 64
+_UNKNOWN = "application/octet-stream"
 
 Find = Callable[[str, str], ArtifactRef]
 """(step, output name) -> the artifact; raises OutputMissingError."""
@@ -40,7 +41,7 @@ def output(step: StepName, name: str) -> ArtifactRef:
     Its key can be no real one: `brief_check` only lets a tenant's own content keys in.
     """
     return ArtifactRef(
-        key=f"{_MARK}{step}:{name}", sha256=_NO_HASH, media_type="application/octet-stream"
+        key=f"{_MARK}{step}:{name}", sha256=_NO_HASH, media_type=_UNKNOWN, size_bytes=0
     )
 
 
@@ -89,4 +90,4 @@ def resolve(value: Any, find: Find) -> Any:  # noqa: ANN401 - walks JSON
 
 def request_of(body: dict[str, Any]) -> Request:
     """Return the typed request of resolved JSON."""
-    return msgspec.convert(body, Request)  # type: ignore[arg-type, no-any-return]  # a union is no type[T] for mypy
+    return msgspec.convert(body, Request)  # type: ignore[no-any-return]  # a union is no type[T] for mypy

@@ -1,0 +1,121 @@
+"""What all pictures and films of a campaign share: the brief, the script, the files, the boxes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from contracts.artifacts import ArtifactRef
+from contracts.assets import AssetRole
+from contracts.brief import Brief, Form, localized
+from contracts.capability import Tier
+from contracts.placement import PLACEMENTS, Insets, Ratio
+from contracts.requests import ArtDirection, Look, Subject
+from contracts.script import Script, Shot, ShotKind
+from services.coordinator import wiring
+from services.coordinator.cuts import Format, formats
+from services.coordinator.layout import FilmBoxes, film_boxes, safe_box
+from services.coordinator.step import Kind, StepName, seed_of
+
+LABEL = StepName(Kind.LABEL)
+NO_TEXT = "text, letters, numbers, watermark, logo"
+"""Plates carry no type: the composer sets it."""
+
+_SHOWS_PRODUCT = (ShotKind.PRODUCT, ShotKind.END)
+MAX_REFERENCES = 8
+
+
+class Treatment:
+    """Brief and script, and what follows from them for every step. Nothing here changes."""
+
+    def __init__(self, brief: Brief, script: Script) -> None:
+        self.brief = brief
+        self.script = script
+        self.first_locale = brief.locales[0]
+        self.variants = script.variants[: brief.variants.hooks]
+
+    @cached_property
+    def formats(self) -> list[Format]:
+        """Every film to be made, once for all locales and variants."""
+        return formats(self.brief, self.script)
+
+    @cached_property
+    def title(self) -> str:
+        """What the campaign is called for people."""
+        return localized(self.brief.product.name, self.first_locale)
+
+    def variant_token(self, variant: str) -> str:
+        """Return the variant as steps and files carry it: not at all where there is but one."""
+        return variant if len(self.variants) > 1 else ""
+
+    def insets(self, ratio: Ratio) -> Insets:
+        """Return what any chosen placement of this ratio covers: one plate serves them all."""
+        return insets_of(self.brief, ratio)
+
+    def boxes(self, shot: Shot, ratio: Ratio) -> FilmBoxes:
+        """Return where things stand in a shot of a film."""
+        return film_boxes(shot.kind, ratio, self.insets(ratio), subject=self.shows_product(shot))
+
+    def shows_product(self, shot: Shot) -> bool:
+        """Say whether the product is in the picture: a service has nothing to show."""
+        return self.brief.product.form is not Form.SERVICE and shot.kind in _SHOWS_PRODUCT
+
+    def art(self, shot: Shot, boxes: FilmBoxes) -> ArtDirection:
+        """Return how a shot shall look; the product is in it only where it is seen."""
+        return ArtDirection(
+            scene=shot.scene,
+            palette=self.brief.brand.palette,
+            subject=subject_of(self.brief) if self.shows_product(shot) else None,
+            focus=boxes.focus,
+            quiet=boxes.quiet,
+        )
+
+    def references(self, shot: Shot) -> list[ArtifactRef]:
+        """Return the user's pictures that a shot shall be like."""
+        found = refs_of(self.brief, AssetRole.REFERENCE)
+        if self.shows_product(shot):
+            found = refs_of(self.brief, AssetRole.PRODUCT) + found
+        return found[:MAX_REFERENCES]
+
+    def look(self, locale: str, safe: Insets) -> Look:
+        """Return the brand as the composer needs it."""
+        return Look(
+            palette=self.brief.brand.palette,
+            locale=locale,
+            brand=localized(self.brief.brand.name, locale),
+            safe=safe_box(safe),
+            logo=first_ref(self.brief, AssetRole.LOGO),
+            draft=self.brief.tier is Tier.DRAFT,
+        )
+
+    def seed(self, name: StepName) -> int:
+        """Return a step's seed."""
+        return seed_of(self.brief.seed, name)
+
+
+def insets_of(brief: Brief, ratio: Ratio) -> Insets:
+    """Return the union of what the brief's placements of a ratio cover."""
+    insets = Insets(0, 0, 0, 0)
+    for name in brief.placements:
+        if PLACEMENTS[name].film is ratio:
+            insets = insets.union(PLACEMENTS[name].safe)
+    return insets
+
+
+def refs_of(brief: Brief, role: AssetRole) -> list[ArtifactRef]:
+    """Return the brief's artifacts of a role, in its order."""
+    return [a.ref for a in brief.assets if a.role is role and a.ref is not None]
+
+
+def first_ref(brief: Brief, role: AssetRole) -> ArtifactRef | None:
+    """Return the first artifact of a role, or None."""
+    return next(iter(refs_of(brief, role)), None)
+
+
+def subject_of(brief: Brief) -> Subject:
+    """Return the product as pictures show it: its form in label art, or the user's own picture."""
+    return Subject(
+        form=brief.product.form,
+        name=localized(brief.product.name, brief.locales[0]),
+        label=wiring.output(LABEL, "label"),
+        picture=first_ref(brief, AssetRole.PRODUCT),
+    )
