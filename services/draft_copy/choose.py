@@ -49,7 +49,7 @@ def _score(line: Either, filled: Either, distance: int, reading: Reading) -> flo
     near = 3.0 if distance == 0 else max(0.0, 2.0 - 0.5 * distance)
     tone = min(2, len(set(line.tone) & reading.tones)) * 0.75
     long = sum(max(0, len(t) - EASY) for t in shown(filled)) * 0.08
-    return near + (1.25 if line.need else 0.0) + 0.1 * len(line.need) + tone - long
+    return near + (1.25 if line.need else 0.0) + tone - long
 
 
 def _jitter(seed: int, text: str) -> float:

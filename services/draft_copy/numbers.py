@@ -35,6 +35,25 @@ class DurationNames(msgspec.Struct, frozen=True):
     few: str = ""
 
 
+_ARABIC_UNITS = {
+    "mg": "ملغ",
+    "g": "غ",
+    "kg": "كغ",
+    "ml": "مل",
+    "l": "لتر",
+    "h": "ساعة",
+    "min": "دقيقة",
+    "km": "كم",
+    "m": "م",
+    "cm": "سم",
+}
+
+
+def unit_sign(unit: str, locale: str) -> str:
+    """Return a unit's sign as the locale writes it."""
+    return _ARABIC_UNITS.get(unit.lower(), unit) if language_of(locale) == "ar" else unit
+
+
 def number(value: float, locale: str) -> str:
     """Return the figure as the locale writes it, without superfluous decimals."""
     language, _, region = locale.partition("-")
@@ -49,12 +68,14 @@ def number(value: float, locale: str) -> str:
 
 def stat(fact: Fact, locale: str) -> Stat:
     """Return the fact as it is set big: a currency sign stands where the locale puts it."""
-    value, unit = number(fact.value, locale), fact.unit
+    value, unit, label = number(fact.value, locale), unit_sign(fact.unit, locale), localized(fact.label, locale)
     language = language_of(locale)
-    if unit in CURRENCIES and _prefixed(language, locale):
+    if is_duration(fact) and _names_unit(label, _DURATION_UNITS[fact.unit.lower().rstrip(".")]):
+        unit = ""  # `13 hours of calm`, not `13 h hours of calm`
+    if fact.unit in CURRENCIES and _prefixed(language, locale):
         gap = _PREFIXED.get(language, NO_BREAK) if len(unit) == 1 else NO_BREAK
         value, unit = f"{unit}{gap}{value}", ""
-    return Stat(value=value, unit=unit, label=localized(fact.label, locale))
+    return Stat(value=value, unit=unit, label=label)
 
 
 def amount(fact: Fact, locale: str) -> str:
@@ -95,6 +116,19 @@ _DURATION_UNITS = {
     "jahre": "year",
     "ans": "year",
 }
+
+
+_UNIT_WORDS = {
+    "hour": "hour hours stunde stunden heure heures hora horas ora ore uur uren ساعة ساعات",
+    "minute": "minute minutes minuten minutos minuto minuti minuut دقيقة دقائق",
+    "day": "day days tag tage tagen jour jours día días giorno giorni dag dagen dia dias يوم أيام",
+    "year": "year years jahr jahre an ans année années año años anno anni jaar ano anos سنة سنوات",
+}
+
+
+def _names_unit(label: str, unit: str) -> bool:
+    """Say whether a label begins with its own unit, so that the sign before it says it twice."""
+    return label.casefold().split(" ")[0] in _UNIT_WORDS[unit].split()
 
 
 def is_duration(fact: Fact) -> bool:

@@ -52,7 +52,6 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     words_per_second: float
     alt: str
-    alt_what: str
     offer_shot: str
     never: list[str]
     common: list[str]

@@ -122,7 +122,7 @@ def _kicker(brief: Brief, brand: str, product: str, locale: str) -> str:
     if size is None or not rest:
         return rest
     value = numbers.number(float(size[1].replace(",", ".")), locale)
-    return f"{rest} / {value}{numbers.NO_BREAK}{size[2]}"
+    return f"{rest} / {value}{numbers.NO_BREAK}{numbers.unit_sign(size[2], locale)}"
 
 
 def _speaks(text: str | dict[str, str], brief: Brief, language: str) -> bool:

@@ -14,6 +14,10 @@ from services.draft_copy.reading import Reading, read
 from services.draft_copy.storyboard import KINDS, Board, importance, kind_of, storyboard
 
 SHORT_SECONDS = 6.0
+END_SECONDS, ROOMY_SECONDS = 3.0, 11.0
+"""An end card has an offer and an address to be read, where the film is long enough for it."""
+HASTE = 0.88
+"""A full film may be cut this much tighter before anything is left out of it."""
 _LIGHTEST = 3
 Texts = dict[str, ShotText]
 
@@ -38,11 +42,15 @@ class _Film(msgspec.Struct, frozen=True):
     pace: dict[str, float]
     importance: list[str]
 
-    def needs(self, texts: Texts) -> float:
+    def needs(self, shot: _Shot, light: int | None = None) -> float:
         """Return how long a shot must last so that all locales and variants are read in time."""
+        least = END_SECONDS if shot.name == "end" and self.seconds >= ROOMY_SECONDS else 0.0
         return max(
-            timing.needed_seconds(text, self.pace[key.partition("~")[0]])
-            for key, text in texts.items()
+            least,
+            *(
+                timing.needed_seconds(text, self.pace[key.partition("~")[0]])
+                for key, text in shot.texts(light).items()
+            ),
         )
 
 
@@ -117,12 +125,12 @@ def _texts(
 
 
 def _lightened(text: ShotText, light: int) -> ShotText:
-    """Take away what a short shot has no time for: the longer voice, the support, the voice."""
+    """Take away what a short shot has no time for: the support, the longer voice, the voice."""
     voice, support = text.voice, text.support
-    if light >= 1 and len(text.headline) < len(voice):
-        voice = text.headline
-    if light >= 2:  # noqa: PLR2004 - the second of three steps
+    if light >= 1:
         support = ""
+    if light >= 2 and len(text.headline) < len(voice):  # noqa: PLR2004 - the second of three steps
+        voice = text.headline
     if light >= _LIGHTEST:
         voice = ""
     return msgspec.structs.replace(text, voice=voice, support=support)
@@ -131,10 +139,11 @@ def _lightened(text: ShotText, light: int) -> ShotText:
 def _fit(shots: list[_Shot], film: _Film) -> tuple[list[_Shot], list[float]]:
     """Lighten, then drop shots, until every one can be read; the hook and the end always stay."""
     while True:
-        needs = [film.needs(shot.texts()) for shot in shots]
-        seconds = timing.schedule(needs, film.seconds, film.bpm)
-        if seconds is not None:
-            return shots, seconds
+        needs = [film.needs(shot) for shot in shots]
+        for haste in (1.0, HASTE):
+            seconds = timing.schedule([n * haste for n in needs], film.seconds, film.bpm)
+            if seconds is not None:
+                return shots, seconds
         if _lighten(shots, film):
             continue
         if len(shots) <= 2:  # noqa: PLR2004 - hook and end
@@ -148,9 +157,9 @@ def _lighten(shots: list[_Shot], film: _Film) -> bool:
     """Take one step where it saves the most; say whether there was one."""
     savings = []
     for index, shot in enumerate(shots):
-        now = film.needs(shot.texts())
+        now = film.needs(shot)
         for level in range(shot.light + 1, _LIGHTEST + 1):
-            saved = now - film.needs(shot.texts(level))
+            saved = now - film.needs(shot, level)
             if saved > 0:
                 savings.append((saved / (level - shot.light), -index, level))
                 break
@@ -178,19 +187,23 @@ def _short_length(brief: Brief) -> float:
 
 
 def _short(shots: list[_Shot], film: _Film, length: float) -> dict[str, float]:
-    """Return the seconds of the shots in the cut-down."""
-    if length >= film.seconds:
-        length = film.seconds
+    """Return the seconds of the shots in the cut-down.
+
+    First with all that is said; then with type alone, for a voice that is too long is left out
+    there; then as fast as a bumper is cut. As many shots as can be had.
+    """
+    cut = msgspec.structs.replace(film, seconds=min(length, film.seconds))
     order = [name for name in film.importance if name in {s.name for s in shots}]
-    for count in range(min(len(order), timing.shots_for(length, film.bpm)), 1, -1):
+    for count in range(min(len(order), timing.shots_for(cut.seconds, film.bpm)), 1, -1):
         kept = [shot for shot in shots if shot.name in order[:count]]
-        for light in (0, _LIGHTEST):
-            # A voice that is too long for the cut-down is spoken faster there, type is not.
-            needs = [film.needs(s.texts(max(light, s.light))) for s in kept]
-            seconds = timing.schedule(needs, length, film.bpm)
+        for needs in (
+            [cut.needs(shot) for shot in kept],
+            [cut.needs(shot, _LIGHTEST) for shot in kept],
+            [timing.SHORTEST] * len(kept),
+        ):
+            seconds = timing.schedule(needs, cut.seconds, film.bpm)
             if seconds is not None:
                 return {s.name: t for s, t in zip(kept, seconds, strict=True)}
     kept = [shot for shot in shots if shot.name in ("hook", "end")]
-    squeezed = msgspec.structs.replace(film, seconds=length)
-    needs = [film.needs(shot.texts(_LIGHTEST)) for shot in kept]
-    return {s.name: t for s, t in zip(kept, _squeezed(needs, squeezed), strict=True)}
+    needs = [cut.needs(shot, _LIGHTEST) for shot in kept]
+    return {s.name: t for s, t in zip(kept, _squeezed(needs, cut), strict=True)}

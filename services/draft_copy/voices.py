@@ -90,8 +90,7 @@ def _plain(name: str, line: Line, reading: Reading) -> ShotText:
     if name == "proof":
         return msgspec.structs.replace(text, stats=reading.stats[:MAX_STATS])
     if name == "product":
-        support = reading.what or reading.product
-        return msgspec.structs.replace(text, kicker=reading.product, support=support)
+        return msgspec.structs.replace(text, kicker=reading.product, support=reading.what)
     return text
 
 
@@ -103,7 +102,10 @@ def _end(reading: Reading) -> ShotText:
         spoken = []
     spoken.append(closing if closing[-1:] in ".!?؟…" else f"{closing}.")
     return ShotText(
-        kicker=reading.brand, headline=headline, support=reading.offer, voice=" ".join(spoken)
+        kicker=reading.brand if reading.tagline else "",
+        headline=headline,
+        support=reading.offer,
+        voice=" ".join(spoken),
     )
 
 
