@@ -50,7 +50,8 @@ LONGEST_PAUSE_SECONDS = 2.0
 LINK_SECONDS = 3600
 _PRECONDITION_FAILED = 412
 _SERVER_ERROR = 500
-_TOO_MANY_REQUESTS = 429
+_LOOK_AGAIN = frozenset({408, 409, 429})
+"""Too slow, another conditional PUT of this key is under way, too many: not our fault."""
 _OK = 200
 
 
@@ -340,7 +341,7 @@ def _typed(work: Callable[[], T]) -> T:
     except S3Error as error:
         if error.code in {"NoSuchKey", "NoSuchObject"}:
             raise ArtifactMissingError(f"{error.object_name} is not in the store") from error
-        if (error.response.status if error.response else _SERVER_ERROR) >= _SERVER_ERROR:
+        if _is_transient(error.response.status if error.response else _SERVER_ERROR):
             raise StoreUnavailableError(f"{error.code}: {error.message}") from error
         raise StoreRefusedError(f"{error.code}: {error.message}") from error
     except (ServerError, urllib3.exceptions.HTTPError) as error:
@@ -349,10 +350,14 @@ def _typed(work: Callable[[], T]) -> T:
         raise StoreUnavailableError(str(error)) from error
 
 
+def _is_transient(status: int) -> bool:
+    return status >= _SERVER_ERROR or status in _LOOK_AGAIN
+
+
 def _check(response: urllib3.BaseHTTPResponse, key: str) -> None:
     if response.status == _OK:
         return
     text = response.data[:300].decode("utf-8", "replace")
-    if response.status >= _SERVER_ERROR or response.status == _TOO_MANY_REQUESTS:
+    if _is_transient(response.status):
         raise StoreUnavailableError(f"PUT {key}: {response.status} {text}")
     raise StoreRefusedError(f"PUT {key}: {response.status} {text}")

@@ -15,6 +15,7 @@ import nats
 import nats.errors
 import structlog
 
+from bus.replies import Replies
 from bus.settings import Settings, SettingsError
 from contracts.errors import BusUnavailableError
 
@@ -46,6 +47,7 @@ class Bus:
     def __init__(self, nc: Client, settings: Settings) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=settings.publish_timeout_seconds)
+        self.replies = Replies(nc)
         self.settings = settings
         self.stopping = asyncio.Event()
         self.closed = asyncio.Event()
@@ -61,7 +63,7 @@ class Bus:
     ) -> Msg:
         """Send a request and return its first answer; raises what nats-py raises."""
         timeout = timeout_seconds or self.settings.publish_timeout_seconds
-        return await self.nc.request(subject, payload, timeout=timeout, headers=headers)
+        return await self.replies.request(subject, payload, headers, timeout)
 
     async def publish(self, subject: str, payload: bytes) -> None:
         """Core publish: at most once, for progress only. Never waits for the server."""
@@ -126,6 +128,7 @@ async def connect(settings: Settings, name: str) -> Bus:
         reason = complaints.last or "no answer"
         raise BusUnavailableError(f"NATS at {settings.nats_url}: {reason}") from None
     bus = Bus(nc, settings)
+    await bus.replies.start()
     return bus
 
 

@@ -111,7 +111,7 @@ class Records(Generic[R]):
         return await gate.remove(self._bus, self._stream, revision)
 
     async def under(self, prefix: str = "") -> list[Record[R]]:
-        """Return every record whose key begins with the prefix's parts, ordered by revision.
+        """Return every record whose key goes on below the prefix, ordered by revision.
 
         A record that changes meanwhile is returned once, with its newer value.
         """

@@ -203,10 +203,11 @@ async def test_a_store_that_is_away_is_retryable_when_patience_ends(
     store.close()
 
 
-async def test_500s_are_waited_out(
-    artifacts: Artifacts, s3_settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("status", [500, 503, 429, 409])
+async def test_a_store_that_asks_for_patience_gets_it(
+    artifacts: Artifacts, s3_settings: Settings, tmp_path: Path, status: int
 ) -> None:
-    """A proxy in between answers 500 three times, then lets everything through."""
+    """A proxy in between answers so three times, then lets everything through."""
     failures = 3
     host, port = s3_settings.s3_endpoint.removeprefix("http://").split(":")
 
@@ -219,7 +220,7 @@ async def test_500s_are_waited_out(
         if failures:
             failures -= 1
             await reader.read(65536)
-            writer.write(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 %d Later\r\nContent-Length: 0\r\n\r\n" % status)
             await writer.drain()
             writer.close()
             await writer.wait_closed()

@@ -6,9 +6,11 @@ import signal
 from pathlib import Path
 
 import msgspec
+import nats.errors
 import pytest
 import structlog
 from bus_servers import eventually, make_nats
+from nats.aio.msg import Msg
 
 from bus.connection import EXIT_LOST, Bus, connect, connected, serve
 from bus.servers import NatsServer
@@ -75,6 +77,31 @@ async def test_the_inbox_prefix_is_the_one_that_was_given(nats_settings: Setting
     async with connected(settings, "flux") as bus:
         assert bus.nc.new_inbox().startswith("_INBOX_flux.")
         assert (await bus.js.account_info()).streams == 0
+
+
+async def test_concurrent_requests_get_their_own_answers(bus: Bus) -> None:
+    async def echo(message: Msg) -> None:
+        await message.respond(message.data)
+
+    await bus.nc.subscribe("adgenx.echo", cb=echo)
+    sent = [b"%d" % i for i in range(500)]
+    answers = await asyncio.gather(*(bus.request("adgenx.echo", body) for body in sent))
+    assert [a.data for a in answers] == sent
+    assert not bus.replies._waiting
+
+
+async def test_a_request_without_an_answer_ends_and_is_forgotten(bus: Bus) -> None:
+    await bus.nc.subscribe("adgenx.deaf")
+    with pytest.raises(nats.errors.TimeoutError):
+        await bus.request("adgenx.deaf", timeout_seconds=0.05)
+    with pytest.raises(nats.errors.NoRespondersError):
+        await bus.request("adgenx.nobody")
+    given_up = asyncio.create_task(bus.request("adgenx.deaf"))
+    await bus.nc.flush()
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    assert not bus.replies._waiting
 
 
 async def test_draining_flushes_what_was_published(bus: Bus, nats_settings: Settings) -> None:
