@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported after a fork
+_LAUNCH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, kept across the exec
+if os.getppid() == int(sys.argv[1]):  # else it died before the call above
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Runs in a small Python of its own: forking this one, which has threads, to run code is unsafe."""
 
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.02
@@ -81,23 +86,16 @@ class ServerProcess:
         self.end_stale()
         if self._log_file.exists() and self._log_file.stat().st_size > LOG_BYTES:
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:  # it died before the call above
-                os._exit(1)
-
+        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
-                self.argv,
+                [*launcher, *self.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self._folder,
                 env=self._env,
                 start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop it in order
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - two system calls, no lock, no import
             )
         pid = self._process.pid
         self._pid_file.write_text(f"{pid} {_started_at(pid)}\n")
