@@ -1,0 +1,168 @@
+"""The router's outside world in memory, where every effect is a point at which things go wrong.
+
+An effect is a closure that a coroutine yields to the scheduler. The scheduler decides whose effect
+comes next, and whether it happens, happens unheard, happens later, or ends the process that wanted
+it. The semantics are those of bus.records and bus.gate; tests/router_stores.py holds both to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from random import Random
+from typing import Generic, TypeVar
+
+from contracts.artifacts import ArtifactRef
+from contracts.errors import UnknownOutcomeError
+from contracts.jobs import CacheClaim, JobRecord, Run
+from services.router.admission import Message
+from services.router.decide import Seen
+from services.router.telling import Word
+
+R = TypeVar("R")
+Effect = Callable[[], object]
+
+
+class Point:
+    """Awaiting it hands an effect to the scheduler and returns what the effect did."""
+
+    def __init__(self, effect: Effect, *, writes: bool) -> None:
+        self.effect = effect
+        self.writes = writes
+
+    def __await__(self) -> Generator[Point, object, object]:
+        return (yield self)
+
+
+class MemoryTable(Generic[R]):
+    """Records with one revision counter, as a stream gives them."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.rows: dict[str, Seen[R]] = {}
+
+    async def get(self, key: str) -> Seen[R] | None:
+        return await Point(lambda: self.rows.get(key), writes=False)  # type: ignore[return-value]  # the effect's own type
+
+    async def create(self, key: str, value: R) -> int | None:
+        return await Point(lambda: self._write(key, value, 0), writes=True)  # type: ignore[return-value]  # the same
+
+    async def update(self, key: str, value: R, revision: int) -> int | None:
+        return await Point(lambda: self._write(key, value, revision), writes=True)  # type: ignore[return-value]  # the same
+
+    def _write(self, key: str, value: R, expected: int) -> int | None:
+        found = self.rows.get(key)
+        if (found.revision if found else 0) != expected:
+            return None
+        revision = self._world.next()
+        self.rows[key] = Seen(value, revision)
+        return revision
+
+
+class World:
+    """What all processes share."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self.changes = 0
+        self.now = 1000.0
+        self.jobs: MemoryTable[JobRecord] = MemoryTable(self)
+        self.runs: MemoryTable[Run] = MemoryTable(self)
+        self.cache: MemoryTable[CacheClaim] = MemoryTable(self)
+        self.streams: dict[str, dict[str, Message]] = {
+            name: {} for name in ("req", "ctl", "job", "evt", "charge")
+        }
+        self.twice: list[str] = []
+        self.objects: set[str] = set()
+
+    def next(self) -> int:
+        self._last += 1
+        self.changes += 1
+        return self._last
+
+    def publish(self, word: Word) -> None:
+        """Store the first message of a subject; a second one changes nothing."""
+        stream = self.streams[word.subject.split(".")[1]]
+        if word.subject not in stream:
+            stream[word.subject] = Message(word.subject, word.body, self.next(), self.now)
+
+    def remove(self, stream: str, sequence: int) -> None:
+        """Remove one message; nothing if it is gone, or if another one has its subject."""
+        for subject, message in list(self.streams[stream].items()):
+            if message.sequence == sequence:
+                del self.streams[stream][subject]
+                self.changes += 1
+
+
+class MemoryStores:
+    """`services.router.stores.Stores` over a world."""
+
+    def __init__(self, world: World, random: Random | None = None) -> None:
+        self._world = world
+        self._random = random
+        self.jobs = world.jobs
+        self.runs = world.runs
+        self.cache = world.cache
+
+    async def publish_once(self, word: Word) -> None:
+        await Point(lambda: self._world.publish(word), writes=True)
+
+    async def message(self, subject: str) -> Message | None:
+        return await Point(lambda: self._world.streams["req"].get(subject), writes=False)  # type: ignore[return-value]  # the effect's own type
+
+    async def remove(self, sequence: int) -> None:
+        await Point(lambda: self._world.remove("req", sequence), writes=True)
+
+    async def exist(self, outputs: list[ArtifactRef]) -> bool:
+        return await Point(  # type: ignore[return-value]  # the effect's own type
+            lambda: all(ref.sha256 in self._world.objects for ref in outputs), writes=False
+        )
+
+    async def together(self, first: Awaitable[None], second: Awaitable[None]) -> None:
+        pair = [first, second]
+        if self._random is not None:
+            self._random.shuffle(pair)
+        done = 0
+        try:
+            for one in pair:
+                await one
+                done += 1
+        finally:
+            for left in pair[done + 1 :]:
+                left.close()  # type: ignore[attr-defined]  # a coroutine nobody awaited
+
+
+class Process:
+    """One coroutine of one process, stopped at its next effect."""
+
+    def __init__(self, owner: object, name: str, work: Awaitable[object]) -> None:
+        self.owner = owner
+        self.name = name
+        self._work: Generator[Point, object, object] = work.__await__()
+        self.alive = True
+        self.point: Point | None = None
+        self._go(None, None)
+
+    def happen(self) -> None:
+        """Let the effect happen and the coroutine hear of it."""
+        assert self.point is not None
+        self._go(self.point.effect(), None)
+
+    def time_out(self, *, applied: bool) -> Effect | None:
+        """Let the coroutine hear nothing; return the effect if it is still on its way."""
+        assert self.point is not None
+        effect = self.point.effect
+        if applied:
+            effect()
+        self._go(None, UnknownOutcomeError("no answer"))
+        return None if applied else effect
+
+    def die(self) -> None:
+        """End it where it stands."""
+        self.alive = False
+        self._work.close()
+
+    def _go(self, value: object, error: Exception | None) -> None:
+        try:
+            self.point = self._work.throw(error) if error else self._work.send(value)
+        except (StopIteration, UnknownOutcomeError):
+            self.alive = False
