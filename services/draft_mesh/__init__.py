@@ -1,0 +1,1 @@
+"""The draft mesh engine: product models in metres, wearing the campaign's label, as GLB."""
