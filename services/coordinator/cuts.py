@@ -73,8 +73,9 @@ def formats(brief: Brief, script: Script) -> list[Format]:
 def cut_to(script: Script, max_seconds: float) -> list[tuple[Shot, float]]:
     """Return shots and seconds that fit `max_seconds`.
 
-    First the shots that the short film can do without go, the last one first; then what is left is
-    shown for its `short_seconds`; if even that is too long, all become shorter alike.
+    First the shots that the short film can do without go, the last one first; once only the others
+    are left, they are shown for their `short_seconds`; if even that is too long, all become shorter
+    alike.
     """
     chosen = [(s, s.seconds) for s in script.shots]
     # The opening and the end card are what makes it an advertisement: they always stay.
@@ -82,8 +83,12 @@ def cut_to(script: Script, max_seconds: float) -> list[tuple[Shot, float]]:
     while _total(chosen) > max_seconds + _SLACK_SECONDS and spare:
         gone = spare.pop()
         chosen = [(s, seconds) for s, seconds in chosen if s is not gone]
-    if _total(chosen) > max_seconds + _SLACK_SECONDS:
-        chosen = [(s, s.short_seconds or s.seconds) for s, _ in chosen]
+    shorter = [(s, s.short_seconds or s.seconds) for s, _ in chosen]
+    only_short = len(chosen) < len(script.shots) and not spare
+    if only_short and _total(shorter) <= max_seconds + _SLACK_SECONDS:
+        chosen = shorter  # the writer has timed exactly these shots for it
+    elif _total(chosen) > max_seconds + _SLACK_SECONDS:
+        chosen = shorter
     total = _total(chosen)
     if total > max_seconds + _SLACK_SECONDS:
         factor = max_seconds / total

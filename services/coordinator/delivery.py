@@ -12,14 +12,13 @@ from contracts.canonical import inputs
 from contracts.jobs import JobRecord
 from contracts.requests import PackageItem
 from services.coordinator import wiring
-from services.coordinator.plan_package import final_path
+from services.coordinator.plan_package import READABLE_COPY, final_path
 from services.coordinator.wiring import OUTPUT, Find, OutputMissingError
 
 Look = Callable[[str], JobRecord]
 """step -> its record, which is ok by now."""
 
-OPTIONAL = frozenset({"copy_md"})
-"""Outputs that not every service makes: the file is left out where there is none."""
+OPTIONAL = frozenset({READABLE_COPY})
 _VALUE_LIMIT = 120
 _HIDDEN = frozenset({"type", "tier", "seed", "prompt", "negative_prompt"})
 

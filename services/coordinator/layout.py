@@ -1,9 +1,9 @@
 """Where things stand in the frame: boxes for type, subject and captions, as fractions of it.
 
-Who paints the plate and who sets the type never meet: they agree by these boxes. Tall frames stack
-(type above, subject below), wide ones split (type left, subject right); captions have a strip of
-their own at the foot of the safe area. Type meets neither subject nor captions; only in a tall frame
-may the picture run on below the captions' strip.
+Who paints the plate and who sets the type never meet: they agree by these boxes. Tall frames
+stack (type above, subject below), wide ones split (type left, subject right); captions have a
+strip of their own at the foot of the safe area. Type meets neither subject nor captions; only in a
+tall frame may the picture run on below the captions' strip.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ from services.coordinator.wiring import freeze, output
 BY_MEDIA_TYPE = ".media"
 """Ending of a path whose real one follows from what the step makes (PNG or JPEG)."""
 
+READABLE_COPY = "copy_md"
+"""Not every writer makes it: the file is left out where there is none."""
+
 PACKAGE = StepName(Kind.PACKAGE)
 MESH = StepName(Kind.MESH)
 SCRIPT = StepName(Kind.SCRIPT)
@@ -112,13 +115,12 @@ def _models(treatment: Treatment) -> list[PackageItem]:
 
 
 def _words(treatment: Treatment) -> list[PackageItem]:
-    files = [("copy", ".json"), ("copy_md", ".md")]
-    copies = [
-        _item(StepName(Kind.COPY, locale=locale), what, f"copy/{locale}{ending}", "Copy deck")
-        for locale in treatment.brief.locales
-        for what, ending in files
-    ]
-    return [*copies, _item(SCRIPT, "script", "copy/script.json", "Script")]
+    items = []
+    for locale in treatment.brief.locales:
+        name = StepName(Kind.COPY, locale=locale)
+        items.append(_item(name, "copy", f"copy/{locale}.json", "Copy deck"))
+        items.append(_item(name, READABLE_COPY, f"copy/{locale}.md", "Copy deck, to read"))
+    return [*items, _item(SCRIPT, "script", "copy/script.json", "Script")]
 
 
 _ENDINGS = {

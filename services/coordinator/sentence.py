@@ -38,7 +38,9 @@ _SECONDS = re.compile(
     r"(?:seconds?|secs?|s|sekunden|sekündiger?|secondes?|segundos?|secondi|seconden|ثانية|ثوان)\b",
     re.IGNORECASE,
 )
-_NAME_WORD = r"[^\W\d_a-z][\w'\u2019&.-]*"  # begins with a capital, or with a letter that has no case
+_NAME_WORD = (
+    r"[^\W\d_a-z][\w'\u2019&.-]*"  # begins with a capital, or with a letter that has no case
+)
 _NAME = rf"{_NAME_WORD}(?:\s+(?:{_NAME_WORD}|&|\d+))*"
 _QUOTED = re.compile(r"[\"“„«]([^\"”“»]{1,60})[\"”“»]")
 _AFTER_FOR = re.compile(rf"(?:\b(?i:{wording.FOR})|,|:)\s+(?:(?i:{wording.ARTICLES})\s+)?({_NAME})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contracts.brief import Form
 
 
-
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -39,8 +38,12 @@ ARTICLES = "a|an|the|our|ein|eine|einen|der|die|das|un|une|le|la|una|uno|il|een|
 WHO = "who|that|which|die|der|das|wer|qui|que|quien|che|chi|wie|quem"
 
 MADE_OF = {
-    Form.CAN: _words("can canned cans dose dosen lata latas lattina lattine canette blik energy-drink"),
-    Form.BOTTLE: _words("bottle bottled bottles flasche flaschen botella bouteille bottiglia fles garrafa"),
+    Form.CAN: _words(
+        "can canned cans dose dosen lata latas lattina lattine canette blik energy-drink"
+    ),
+    Form.BOTTLE: _words(
+        "bottle bottled bottles flasche flaschen botella bouteille bottiglia fles garrafa"
+    ),
     Form.JAR: _words("jar jars jarred glas tarro pot vasetto potje frasco"),
     Form.TUBE: _words("tube tubes tubo tuben"),
     Form.CUP: _words("cup cups becher vaso gobelet bicchiere beker copo tub"),
@@ -50,20 +53,24 @@ MADE_OF = {
 
 KEPT_IN = {
     Form.CAN: _words("beer lager ale soda cola seltzer spritz limonade bier bière cerveza birra"),
-    Form.BOTTLE: _words("wine juice oil syrup shampoo perfume water whisky gin vodka kombucha milk wein "
-    "saft öl parfum vin huile jus vino aceite zumo"),
-    Form.JAR: _words("honey jam cream butter mustard pesto pickle pickles marmalade honig creme confiture "
-    "miel mermelada marmellata"),
+    Form.BOTTLE: _words(
+        "wine juice oil syrup shampoo perfume water whisky gin vodka kombucha milk wein "
+        "saft öl parfum vin huile jus vino aceite zumo"
+    ),
+    Form.JAR: _words(
+        "honey jam cream butter mustard pesto pickle pickles marmalade honig creme confiture "
+        "miel mermelada marmellata"
+    ),
     Form.TUBE: _words("toothpaste lotion sunscreen balm gel zahnpasta sonnencreme dentifrice"),
     Form.CUP: _words("yoghurt yogurt gelato pudding sundae joghurt yaourt skyr"),
-    Form.BOX: _words("cereal granola tea chocolate chocolates cookies biscuits crackers kit game muesli "
-    "müsli tee schokolade thé chocolat cereales"),
+    Form.BOX: _words(
+        "cereal granola tea chocolate chocolates cookies biscuits crackers kit game muesli "
+        "müsli tee schokolade thé chocolat cereales"
+    ),
 }
 """Products that usually come in it."""
 
-PACKED = _words(
-    "canned bottled boxed jarred tinned new fresh brand-new neue neuer neues"
-)
+PACKED = _words("canned bottled boxed jarred tinned new fresh brand-new neue neuer neues")
 """Words before a product's noun that are no part of its name."""
 
 CALLS = {
