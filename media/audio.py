@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 PROGRAMME_LUFS = -14.0
 """Integrated loudness of a finished film: what the social platforms play back unchanged."""
 
-PROGRAMME_PEAK_DBTP = -1.5
-"""Peak before AAC; the encoder adds up to half a decibel, and -1 dBTP is the promise."""
+PROGRAMME_PEAK_DBTP = -2.0
+"""Peak before AAC. Its encoder was measured to add half a decibel to most music and nearly one to
+some, and -1 dBTP afterwards is the promise."""
 
 _VOICE_LUFS = -16.0
 _MUSIC_LUFS = -19.0
@@ -75,16 +76,17 @@ def mix_voice_over_music(
 
     The music is lowered smoothly wherever the voice speaks, its speech band (300 to 4500 Hz)
     a little further, just deep enough that the voice stands `headroom_lu` above it. Either part
-    may be absent. The track ends in silence: the last 50 ms are faded.
+    may be absent. The first 20 ms are faded in, since AAC answers a hit in its very first frame
+    with an overshoot of decibels; the last 50 ms are faded out.
     """
     frames = frames_of(seconds)
     bed = at_loudness(fit(music, frames), _MUSIC_LUFS) if music is not None else silence(frames)
     if voice is None:
-        return fade(bed, fade_out=0.05)
+        return _faded(bed)
     speech = at_loudness(fit(voice, frames), _VOICE_LUFS)
     gate = presence(speech)
     depth_db = _depth(speech, bed, gate, ducking or Ducking())
-    return fade(speech + duck(bed, gate, depth_db), fade_out=0.05)
+    return _faded(speech + duck(bed, gate, depth_db))
 
 
 def duck(music: Samples, gate: Curve, depth_db: float) -> Samples:
@@ -122,6 +124,10 @@ def master(
         gain_db += missing
     over = true_peak_dbtp(out) - peak_dbtp
     return out * np.float32(gain_of(-over)) if over > 0 else out
+
+
+def _faded(track: Samples) -> Samples:
+    return fade(track, fade_in=0.02, fade_out=0.05)
 
 
 def _depth(speech: Samples, bed: Samples, gate: Curve, ducking: Ducking) -> float:

@@ -1,5 +1,6 @@
 """The sound library against physics, and against FFmpeg's own loudness meter."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
@@ -310,6 +311,44 @@ def test_film_with_a_part_missing_still_has_its_length(given: str) -> None:
     track = master(mix_voice_over_music(voice, music, seconds=4.0))
     assert track.shape == (frames_of(4.0), 2)
     assert np.abs(track[-1]).max() < 1e-3
+
+
+def through_aac(samples: Samples) -> Samples:
+    """Encode as films are, 192 kbit/s, and decode again."""
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
+        stream.bit_rate = 192_000
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout="stereo"
+        )
+        frame.sample_rate = SAMPLE_RATE
+        queue = av.AudioFifo()
+        queue.write(frame)
+        while (piece := queue.read(1024, partial=True)) is not None:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    film.seek(0)
+    with av.open(film) as container:
+        parts = [frame.to_ndarray() for frame in container.decode(audio=0)]
+    return np.concatenate(parts, axis=1).T.astype(np.float32)
+
+
+def kicks(seconds: float) -> Samples:
+    """Return hits from the very first frame on, over noise: what encoders overshoot on."""
+    out = 0.2 * pulsed(seconds)
+    time = np.arange(frames_of(0.3)) / SAMPLE_RATE
+    hit = (np.sin(2 * np.pi * 55 * time + 4 * np.exp(-40 * time)) * np.exp(-12 * time)).astype("f4")
+    for beat in np.arange(0, seconds, 0.5):
+        add_at(out, hit, frames_of(beat))
+    return out
+
+
+@pytest.mark.parametrize("music", [pulsed(6.0), kicks(6.0)], ids=["waves", "hits"])
+def test_film_is_below_its_peak_after_aac(music: Samples) -> None:
+    heard = through_aac(master(mix_voice_over_music(spoken(6, 2, 2), music, seconds=6.0)))
+    assert true_peak_dbtp(heard) <= -1.0
+    assert integrated_lufs(heard) == pytest.approx(PROGRAMME_LUFS, abs=0.3)
 
 
 def test_mastering_twice_gives_the_same_bytes() -> None:
