@@ -39,8 +39,10 @@ def _once(scale: str) -> str:
     for step in told["steps"]:
         kinds[step["step"].partition("~")[0].partition(".")[0]].append(step["latency_seconds"])
     lines = [
-        f"### Kestrel, {CORES} cores, scale {scale}: {told['seconds']:.1f} s "
-        f"({whole:.1f} s with starting the appliance)",
+        (
+            f"### Kestrel, {CORES} cores, scale {scale}: {told['seconds']:.1f} s "
+            f"({whole:.1f} s with starting the appliance)"
+        ),
         "",
         "| steps of a kind | number | sum of latencies s | longest s |",
         "|---|---|---|---|",
