@@ -134,9 +134,7 @@ class MemoryWorld(World):
         return frozenset(
             request_id
             for step, request_id in steps.items()
-            if subjects.event(
-                tenant, campaign, request_id, capability_of_step(step).result_event
-            )
+            if subjects.event(tenant, campaign, request_id, capability_of_step(step).result_event)
             in self.events
         )
 
@@ -245,9 +243,9 @@ class Router:
 
     def step(self, rng: random.Random) -> bool:
         """Do one thing; False if there is nothing to do."""
-        moves = [
-            s for s in self.world.requests if not s.split(".")[3] == subjects.CAMPAIGN
-        ] + [s for s in self.world.control if len(s.split(".")) == 6 and ".cancel." in s]
+        moves = [s for s in self.world.requests if not s.split(".")[3] == subjects.CAMPAIGN] + [
+            s for s in self.world.control if len(s.split(".")) == 6 and ".cancel." in s
+        ]
         if not moves:
             return False
         subject = rng.choice(sorted(moves))
