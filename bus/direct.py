@@ -61,9 +61,9 @@ async def _multi_last(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]
         found += batch
         if int(end.get("Nats-Num-Pending", "0")) == 0:
             return found
-        # The bytes ran out before the subjects: go on behind the last one, at the same instant.
+        # The bytes ran out before the subjects: go on behind the last one, but not as of the same
+        # instant (`up_to_seq`): what was replaced since is gone, its successor would be cut off.
         query["seq"] = int(end["Nats-Last-Sequence"]) + 1
-        query["up_to_seq"] = int(end["Nats-UpTo-Sequence"])
 
 
 async def _pages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
@@ -115,7 +115,7 @@ async def _collect(
                 found.append(message)
             case "204":
                 return found, headers
-            case "404":
+            case "404" if not found:
                 return [], {}
             case "413":
                 raise _TooManyError

@@ -170,10 +170,12 @@ async def test_records_of_many_megabytes_come_in_pages(records: Records[Counter]
     assert sorted(r.value.count for r in found) == list(range(120))
 
 
-@pytest.mark.parametrize("count", [400, 2500])
+@pytest.mark.parametrize(("count", "page_bytes"), [(400, 0), (400, 4000), (2500, 0)])
 async def test_a_record_that_changes_while_listed_is_never_missed(
-    records: Records[Counter], count: int
+    records: Records[Counter], monkeypatch: pytest.MonkeyPatch, count: int, page_bytes: int
 ) -> None:
+    if page_bytes:
+        monkeypatch.setattr(direct, "BATCH_BYTES", page_bytes)
     await fill(records, "ann.c1", count)
     busy = asyncio.create_task(fill(records, "ann.c1", count))
     while not busy.done():
