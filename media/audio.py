@@ -36,6 +36,7 @@ _SPEECH_BAND = (300.0, 4_500.0)
 _BAND_DIP_DB = -4.0  # the speech band gives way further than the rest of the music
 _TOLERANCE_LU = 0.05
 _ROUNDS = 6
+_LEAST_YIELD = 0.4
 _AUDIBLE_LUFS = -70.0
 
 
@@ -113,15 +114,19 @@ def master(
     measured = integrated_lufs(clean)
     if measured <= _AUDIBLE_LUFS:
         return samples
-    peaks, gain_db = between_samples(clean), lufs - measured
-    out = clean
+    peaks = between_samples(clean)
+    before, gain_db = (0.0, measured), lufs - measured
     for _ in range(_ROUNDS):
         gain = np.float32(gain_of(gain_db))
         out = limit_known(clean * gain, peaks * gain, peak_dbtp)
-        missing = lufs - integrated_lufs(out)
-        if abs(missing) <= _TOLERANCE_LU:
+        reached = integrated_lufs(out)
+        if abs(lufs - reached) <= _TOLERANCE_LU:
             break
-        gain_db += missing
+        # The more the limiter holds back, the less loudness a decibel of gain yields.
+        moved = gain_db - before[0]
+        yielding = (reached - before[1]) / moved if moved else 1.0
+        before = (gain_db, reached)
+        gain_db += (lufs - reached) / min(1.0, max(_LEAST_YIELD, yielding))
     over = true_peak_dbtp(out) - peak_dbtp
     return out * np.float32(gain_of(-over)) if over > 0 else out
 

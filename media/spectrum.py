@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_RING_SECONDS = 0.5  # any filter used here has rung out by then
+_RING = SAMPLE_RATE // 2  # any filter used here has rung out by then
+_STRETCH = 1 << 20  # frames worked on at once, so that memory does not grow with the film
+_GUARD = 4_096  # frames on either side of a stretch, where a cut-off sinc has died away
 _BUTTERWORTH_Q = math.sqrt(0.5)
 
 
@@ -81,20 +83,29 @@ def response_of(filters: Sequence[Biquad], frames: int) -> NDArray[np.complex64]
 
 def equalize(samples: NDArray[np.float32], filters: Sequence[Biquad]) -> NDArray[np.float32]:
     """Return `samples`, (n,) or (n, channels), through all `filters`; the length is kept."""
-    frames = fast_length(len(samples) + int(_RING_SECONDS * SAMPLE_RATE))
-    response = response_of(filters, frames)
-    spectrum = np.fft.rfft(samples, frames, axis=0)
-    spectrum *= response if samples.ndim == 1 else response[:, None]
-    return _time(spectrum, frames, len(samples))
+    out = np.empty_like(samples)
+    for start in range(0, len(samples), _STRETCH):
+        lead = min(start, _RING)
+        stretch = samples[start - lead : start + _STRETCH]
+        frames = fast_length(len(stretch) + _RING)
+        response = response_of(filters, frames)
+        spectrum = np.fft.rfft(stretch, frames, axis=0)
+        spectrum *= response if samples.ndim == 1 else response[:, None]
+        out[start : start + _STRETCH] = _time(spectrum, frames, len(stretch))[lead:]
+    return out
 
 
 def convolve(samples: NDArray[np.float32], impulse: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the full convolution of (n, 2) with an impulse response (m, 2), channel by channel."""
-    length = len(samples) + len(impulse) - 1
-    frames = fast_length(length)
-    spectrum = np.fft.rfft(samples, frames, axis=0)
-    spectrum *= np.fft.rfft(impulse, frames, axis=0)
-    return _time(spectrum, frames, length)
+    out = np.zeros((len(samples) + len(impulse) - 1, samples.shape[1]), np.float32)
+    frames = fast_length(min(len(samples), _STRETCH) + len(impulse) - 1)
+    answer = np.fft.rfft(impulse, frames, axis=0)
+    for start in range(0, len(samples), _STRETCH):
+        stretch = samples[start : start + _STRETCH]
+        length = len(stretch) + len(impulse) - 1
+        spectrum = np.fft.rfft(stretch, frames, axis=0) * answer
+        out[start : start + length] += _time(spectrum, frames, length)
+    return out
 
 
 def resample(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
@@ -124,13 +135,17 @@ def between_samples(samples: NDArray[np.float32], phases: int = 4) -> NDArray[np
     fractions of a frame, so this is the peak a converter or an encoder will meet.
     """
     peak = np.abs(samples).max(axis=1)
-    frames = fast_length(len(samples) + 256)
-    spectrum = np.fft.rfft(samples, frames, axis=0)
-    ramp = 2j * np.pi * np.arange(frames // 2 + 1) / frames
-    for phase in range(1, phases):
-        shift = np.exp(ramp * (phase / phases)).astype(np.complex64)[:, None]
-        moved = _time(spectrum * shift, frames, len(samples))
-        np.maximum(peak, np.abs(moved).max(axis=1), out=peak)
+    for start in range(0, len(samples), _STRETCH):
+        lead = min(start, _GUARD)
+        stretch = samples[start - lead : start + _STRETCH + _GUARD]
+        frames = fast_length(len(stretch) + _GUARD)
+        spectrum = np.fft.rfft(stretch, frames, axis=0)
+        ramp = 2j * np.pi * np.arange(frames // 2 + 1) / frames
+        here = peak[start : start + _STRETCH]
+        for phase in range(1, phases):
+            shift = np.exp(ramp * (phase / phases)).astype(np.complex64)[:, None]
+            moved = _time(spectrum * shift, frames, lead + len(here))[lead:]
+            np.maximum(here, np.abs(moved).max(axis=1), out=here)
     return np.asarray(peak, np.float32)
 
 

@@ -21,7 +21,16 @@ from media.dynamics import compress, limit, presence
 from media.loudness import integrated_lufs, measure, true_peak_dbtp
 from media.pcm import SAMPLE_RATE, SILENCE_DB, Samples, add_at, fade, fit, frames_of, silence
 from media.room import Room, reverberated
-from media.spectrum import bell, equalize, fast_length, high_pass, high_shelf, low_pass, resample
+from media.spectrum import (
+    bell,
+    between_samples,
+    equalize,
+    fast_length,
+    high_pass,
+    high_shelf,
+    low_pass,
+    resample,
+)
 from media.wav import Depth, WavError, read_info, read_wav, write_wav
 
 pytestmark = pytest.mark.unit
@@ -166,6 +175,22 @@ def test_filter_has_the_gain_it_promises(filters: tuple, hertz: float, expected:
     after = equalize(before, filters)
     middle = slice(12_000, 36_000)
     assert rms_db(after[middle]) - rms_db(before[middle]) == pytest.approx(expected, abs=0.1)
+
+
+def test_long_sound_worked_on_in_stretches_is_the_same_sound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = pulsed(3.0)
+
+    def results() -> list[np.ndarray]:
+        filtered = equalize(sound, (high_pass(60.0), bell(3000.0, 4.0)))
+        return [filtered, reverberated(sound, Room(0.5)), between_samples(sound)]
+
+    whole = results()
+    monkeypatch.setattr("media.spectrum._STRETCH", 40_000)
+    for one, other in zip(whole, results(), strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one - other).max() < 1e-5
 
 
 def test_fast_length_is_the_next_smooth_number() -> None:
