@@ -78,9 +78,7 @@ def write_script(brief: Brief, seed: int) -> Script:
         importance(board),
     )
     names = storyboard(timing.shots_for(film.seconds, bpm), board)
-    all_texts = _texts(names, readings, brief, seed)
-    shots, seconds = _fit([_Shot(name, all_texts[name]) for name in names], film)
-    short = _short(shots, film, _short_length(brief))
+    shots, seconds, short = _timed(names, readings, brief, seed, film)
     return Script(
         shots=[
             _finished(shot, length, short, brief)
@@ -91,6 +89,35 @@ def write_script(brief: Brief, seed: int) -> Script:
         bpm=bpm,
         mood=mood,
     )
+
+
+def _timed(
+    names: list[str], readings: list[Reading], brief: Brief, seed: int, film: _Film
+) -> tuple[list[_Shot], list[float], dict[str, float]]:
+    """Return shots, their seconds and those of the cut-down.
+
+    The film is timed as it would be without headlines set by hand: changing one moves no cut, so
+    that no picture and no music is made again. Only one that cannot be read in time does.
+    """
+    length = _short_length(brief)
+    own = _texts(names, readings, msgspec.structs.replace(brief, headlines={}), seed)
+    shots, seconds = _fit([_Shot(name, own[name]) for name in names], film)
+    short = _short(shots, film, length)
+    if not brief.headlines:
+        return shots, seconds, short
+    texts = _texts(names, readings, brief, seed)
+    by_hand = [_Shot(s.name, texts[s.name], s.light) for s in shots]
+    pairs = list(zip(by_hand, shots, seconds, strict=True))
+    if any(film.needs(new) > max(time, film.needs(old)) for new, old, time in pairs):
+        by_hand, seconds = _fit([_Shot(name, texts[name]) for name in names], film)
+        return by_hand, seconds, _short(by_hand, film, length)
+    if any(
+        film.needs(new, _LIGHTEST) > max(short[new.name], film.needs(old, _LIGHTEST))
+        for new, old, _ in pairs
+        if new.name in short
+    ):
+        short = _short(by_hand, film, length)
+    return by_hand, seconds, short
 
 
 def _finished(shot: _Shot, seconds: float, short: dict[str, float], brief: Brief) -> Shot:
@@ -107,9 +134,7 @@ def _finished(shot: _Shot, seconds: float, short: dict[str, float], brief: Brief
     )
 
 
-def _texts(
-    names: list[str], readings: list[Reading], brief: Brief, seed: int
-) -> dict[str, Texts]:
+def _texts(names: list[str], readings: list[Reading], brief: Brief, seed: int) -> dict[str, Texts]:
     """Return every shot's texts: variant `a` under the locale, others only where they differ."""
     found: dict[str, Texts] = {name: {} for name in names}
     for reading in readings:
