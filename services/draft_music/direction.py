@@ -17,7 +17,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _SLOWEST, _FASTEST = 40.0, 220.0
 DEFAULT_MOOD = "warm"
 UNSTATED_BPM = 100.0
-"""What the request says where nobody chose a tempo; then the text, or the mood, may."""
+"""What a request says where nobody chose a tempo."""
 
 Level = Annotated[float, msgspec.Meta(ge=-60, le=12)]
 
@@ -84,11 +84,12 @@ class Direction(NamedTuple):
     """0 to 1: how much of the mood's band plays at the height of the film."""
 
 
-def read_direction(text: str, bpm: float = UNSTATED_BPM) -> Direction:
+def read_direction(text: str, bpm: float | None = None) -> Direction:
     """Return the direction that a text such as `gentle, oud-like, 84 bpm` gives.
 
-    A tempo in the request goes before one in the text, and that before the mood's own. Raises
-    InvalidRequestError for a tempo outside 40 to 220.
+    A tempo that somebody chose (any but `UNSTATED_BPM`) goes before one in the text, that before
+    the unstated one, and that before the mood's own, which needs `bpm` to be None. Raises
+    InvalidRequestError for a tempo in the text outside 40 to 220.
     """
     words = [_plain(word) for word in _WORD.findall(text)]
     name = max(
@@ -121,12 +122,10 @@ def _matches(words: list[str], mood: str) -> float:
     return sum(1.0 - 0.01 * place for place, word in enumerate(words) if word in known)
 
 
-def _tempo(text: str, bpm: float, mood: Mood) -> float:
-    if bpm != UNSTATED_BPM:
-        return bpm
+def _tempo(text: str, bpm: float | None, mood: Mood) -> float:
     stated = _BPM.search(text)
-    if stated is None:
-        return mood.bpm
+    if stated is None or (bpm is not None and bpm != UNSTATED_BPM):
+        return mood.bpm if bpm is None else bpm
     value = float(stated[1].replace(",", "."))
     if not _SLOWEST <= value <= _FASTEST:
         raise InvalidRequestError(

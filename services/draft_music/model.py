@@ -11,7 +11,7 @@ from bus.worker.model import Files, Media, Report
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateMusic
-from services.draft_music.direction import moods, read_direction
+from services.draft_music.direction import UNSTATED_BPM, moods, read_direction
 
 if TYPE_CHECKING:
     from services.draft_music.bed import Bed
@@ -33,7 +33,9 @@ class Model:
     def run(self, request: GenerateMusic, report: Report, files: Files) -> Iterator[Media]:
         """Yield `music`: WAV, 48 kHz, stereo, 24 bit, exactly `request.seconds` long."""
         _check(request)
-        direction = read_direction(request.mood, request.bpm)
+        # Cuts were laid out to the request's tempo; without any, the mood may keep its own.
+        free = request.bpm == UNSTATED_BPM and not request.cuts
+        direction = read_direction(request.mood, None if free else request.bpm)
         # Refused before this line; the band is tuned after it.
         from media.wav import write_wav  # noqa: PLC0415 - numpy stays out of a refusal
         from services.draft_music.bed import make_bed  # noqa: PLC0415 - numpy, as above

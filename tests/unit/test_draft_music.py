@@ -66,8 +66,10 @@ def test_words_choose_mood_and_tempo(text: str, mood: str, bpm: float) -> None:
     assert (direction.name, direction.bpm) == (mood, bpm)
 
 
-def test_tempo_of_the_request_goes_before_the_text() -> None:
+def test_chosen_tempo_goes_before_the_text_and_that_before_an_unstated_one() -> None:
     assert read_direction("warm, 80 bpm", bpm=92.0).bpm == 92.0
+    assert read_direction("warm, 80 bpm", bpm=100.0).bpm == 80.0
+    assert read_direction("luxe", bpm=100.0).bpm == 100.0
 
 
 def test_calm_words_thin_the_band_and_lively_words_fill_it() -> None:
@@ -292,7 +294,7 @@ def model() -> model_module.Model:
 
 def test_model_makes_one_wav_and_reports_its_way(model: model_module.Model, tmp_path: Path) -> None:
     said = []
-    request = GenerateMusic(seconds=3.0, mood="tech", cuts=[2.0], seed=4)
+    request = GenerateMusic(seconds=3.0, mood="tech", bpm=120.0, cuts=[2.0], seed=4)
     (made,) = model.run(request, lambda *news: said.append(news), Scratch(tmp_path))
     samples, rate = read_wav(made.path)
     assert (made.name, made.media_type, made.seconds) == ("music", "audio/wav", 3.0)
@@ -303,6 +305,15 @@ def test_model_makes_one_wav_and_reports_its_way(model: model_module.Model, tmp_
     shares = [done / total for done, total, _ in said]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize(("cuts", "bpm"), [([], "88"), ([1.2], "100")])
+def test_mood_keeps_its_own_tempo_only_where_no_cut_depends_on_it(
+    model: model_module.Model, tmp_path: Path, cuts: list[float], bpm: str
+) -> None:
+    request = GenerateMusic(seconds=2.5, mood="luxe", cuts=cuts)
+    (made,) = model.run(request, lambda *_news: None, Scratch(tmp_path))
+    assert made.metadata["bpm"] == bpm
 
 
 @pytest.mark.parametrize(
