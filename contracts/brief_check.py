@@ -21,7 +21,18 @@ from contracts.locale import check_locale
 from contracts.placement import PLACEMENTS
 from contracts.text import check_line, check_url, strings
 
-HEADLINE_SHOTS = ("hook", "promise", "product", "proof", "end")
+HEADLINE_SHOTS = (
+    "hook",
+    "tension",
+    "promise",
+    "product",
+    "detail",
+    "proof",
+    "life",
+    "moment",
+    "offer",
+    "end",
+)
 """Shots whose headline a brief may set by hand."""
 
 READING_CONTRAST = 4.5

@@ -158,7 +158,7 @@ async def appliance(
         await asyncio.wait_for(asyncio.gather(*tasks), 20)
 
 
-async def until(look: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+async def until(look: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:  # noqa: ANN401 - what is waited for
     """Return the first truthy answer."""
     async with asyncio.timeout(seconds):
         while True:
@@ -168,7 +168,7 @@ async def until(look: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
             await asyncio.sleep(0.02)
 
 
-async def told(bus: Bus, campaign: str, name: str) -> Any:
+async def told(bus: Bus, campaign: str, name: str) -> Any:  # noqa: ANN401 - the test knows which
     found = await gate.last(bus, Stream.EVENTS, subjects.event(TENANT, campaign, campaign, name))
     return msgspec.json.decode(found.data, type=events.AnyEvent) if found else None
 
