@@ -15,6 +15,7 @@ from contracts.errors import InvalidRequestError
 _BPM = re.compile(r"(\d{1,3}(?:[.,]\d+)?)\s*(?:bpm|BPM|Bpm)\b")
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
 _SLOWEST, _FASTEST = 40.0, 220.0
+_THINNEST = 0.45  # below this a band has no beat left
 DEFAULT_MOOD = "warm"
 UNSTATED_BPM = 100.0
 """What a request says where nobody chose a tempo."""
@@ -97,8 +98,10 @@ def read_direction(text: str, bpm: float | None = None) -> Direction:
         key=lambda mood: (_matches(words, mood), mood == DEFAULT_MOOD),
     )
     mood = moods()[name]
-    lift = sum(change for word, change in _book().energy.items() if _plain(word) in words)
-    energy = min(1.0, max(0.3, mood.energy + lift))
+    own = {_plain(word) for word in mood.words}  # a quiet mood is quiet already
+    changes = {_plain(word): change for word, change in _book().energy.items()}
+    lift = sum(change for word, change in changes.items() if word in words and word not in own)
+    energy = min(1.0, max(_THINNEST, mood.energy + lift))
     return Direction(name, mood, _tempo(text, bpm, mood), energy)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from bus.worker.model import Files, Media, Report
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateMusic
+from media.pcm import SAMPLE_RATE
+from media.wav import write_wav
+from services.draft_music.bed import Bed, make_bed
 from services.draft_music.direction import UNSTATED_BPM, moods, read_direction
-
-if TYPE_CHECKING:
-    from services.draft_music.bed import Bed
+from services.draft_music.mixdown import BED_LUFS
 
 _STEPS = 100
 _ON_THE_BEAT = 0.02  # of a beat
@@ -36,9 +36,6 @@ class Model:
         # Cuts were laid out to the request's tempo; without any, the mood may keep its own.
         free = request.bpm == UNSTATED_BPM and not request.cuts
         direction = read_direction(request.mood, None if free else request.bpm)
-        # Refused before this line; the band is tuned after it.
-        from media.wav import write_wav  # noqa: PLC0415 - numpy stays out of a refusal
-        from services.draft_music.bed import make_bed  # noqa: PLC0415 - numpy, as above
 
         def tick(share: float) -> None:
             report(int(share * _STEPS), _STEPS, "music")
@@ -51,12 +48,12 @@ class Model:
             path=path,
             media_type="audio/wav",
             name="music",
-            seconds=len(bed.samples) / 48_000,
+            seconds=len(bed.samples) / SAMPLE_RATE,
             metadata={
                 "mood": direction.name,
                 "bpm": f"{direction.bpm:g}",
                 "cuts_on_beat": f"{_cuts_on_beat(request, bed)}/{len(request.cuts)}",
-                "lufs": "-16",
+                "lufs": f"{BED_LUFS:g}",
             },
         )
 

@@ -11,6 +11,7 @@ from bus.worker.model import Files, Media, Report
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateSpeech
+from media.pcm import SAMPLE_RATE
 from media.wav import write_wav
 from services.draft_speech.reading import languages
 from services.draft_speech.track import TRACK_LUFS, VoiceTrack, speak_track, windows_of
@@ -64,7 +65,7 @@ class Model:
             path=path,
             media_type="audio/wav",
             name="voice",
-            seconds=len(track.samples) / 48_000,
+            seconds=len(track.samples) / SAMPLE_RATE,
             metadata={
                 "label": _LABEL,
                 "locale": request.locale,
