@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     from services.composer.inks import Inks
     from services.composer.page import Page
 
+_PADDING = 3.05  # type sizes that a button holds beside its words: its sides and the arrow
 _STRIP = 3.0  # from this aspect ratio on, everything stands side by side
 _LEGAL_STRIP = 120  # px: lower strips have no room for a legal line
-_LEAST_HEADLINE, _LEAST_BUTTON, _LEAST_LEGAL = 13.0, 10.5, 8.0
+_LEAST_HEADLINE, _LEAST_BUTTON, _LEAST_LEGAL = 13.0, 9.5, 8.0
 
 
 def banner(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | None) -> list[Piece]:
     """Set a banner in the page's type box; raise TooSmallError if it holds too much text."""
     if page.box.width > page.box.height * _STRIP:
-        return _strip(page, words, card, inks, logo)
+        try:
+            return _strip(page, words, card, inks, logo)
+        except TooSmallError:
+            return _sliver(page, card, inks, logo)
     return _column(page, words, card, inks, logo)
 
 
@@ -54,9 +58,8 @@ def _brand(
 
 def _button(words: str, wide: float, size: float) -> Setting:
     """Fit a button's words so that the whole button is at most `wide` px."""
-    # Besides its words a button holds padding and arrow: 3.02 times the type size.
     unit = fit.fit(words, Role.STRONG, Box(0, 0, 1e4, 1e4), largest=100, least=1, most_lines=1)
-    size = min(size, wide / (unit.width / 100 + 3.05))
+    size = min(size, wide / (unit.width / 100 + _PADDING))
     if size < _LEAST_BUTTON:
         raise TooSmallError(words, size, _LEAST_BUTTON)
     return Setting((words,), Role.STRONG, size, size)
@@ -70,7 +73,7 @@ def _strip(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | None
     if card.call_to_action:
         setting = _button(card.call_to_action, 0.36 * box.width, min(26.0, 0.22 * tall + 4))
         high = 2.3 * setting.size
-        wide = setting.width + 3.02 * setting.size
+        wide = setting.width + _PADDING * setting.size
         start = box.left + wide if page.rtl else box.right - wide
         top = box.top + (tall - high) / 2
         pieces += button(page, setting, inks, start, top, high)
@@ -89,6 +92,18 @@ def _strip(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | None
         foot = min(p.ink.top for p in small) - 0.05 * tall
     middle = Box(room.left, brand.bottom + 0.08 * tall, room.right, foot)
     return [*pieces, *_headline(page, words, middle, inks, lines=2, middle=True), *small]
+
+
+def _sliver(page: Page, card: EndCard, inks: Inks, logo: Piece | None) -> list[Piece]:
+    """Set brand and button alone: what a strip too small for a headline can say."""
+    box, tall = page.box, page.box.height
+    setting = _button(card.call_to_action or card.brand, 0.62 * box.width, 0.3 * tall)
+    high = min(tall, 2.3 * setting.size)
+    wide = setting.width + _PADDING * setting.size
+    start = box.left + wide if page.rtl else box.right - wide
+    pieces = button(page, setting, inks, start, box.top + (tall - high) / 2, high)
+    left, right = (box.left + wide + 8, box.right) if page.rtl else (box.left, start - 8)
+    return [*pieces, *_brand(page, card, inks, logo, Box(left, box.top, right, box.bottom), 24)]
 
 
 def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | None) -> list[Piece]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from services.composer.piece import Piece
 
 _TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.62)
-_LEAST_HEADLINE = 0.26  # of the type box, before secondary rows shrink
+_LEAST_HEADLINE = 0.32  # of the type box, before secondary rows shrink
 
 
 def end_card(  # one argument for each thing that an end card is made of
@@ -41,7 +41,7 @@ def end_card(  # one argument for each thing that an end card is made of
                 return stacked(page, [*above, *below], enter)
             if room < _LEAST_HEADLINE * page.box.height and scale > _TIGHTER[-1]:
                 continue
-            setting = headline(page, words, Role.DISPLAY, room, 168)
+            setting = headline(page, words, Role.DISPLAY, room, 190)
         except fit.TooSmallError as error:
             failure = error
             continue
@@ -83,7 +83,7 @@ def _below(page: Page, card: EndCard, inks: Inks, scale: float) -> list[Row]:
         rows.append(type_row(page, setting, inks.text, 32 * u, motion=Motion.FADE))
     if card.legal:
         # The law wants it read: it is the last to shrink.
-        setting = small(page, card.legal, Role.TEXT, max(24.0, 26 * scale), lines=3)
+        setting = small(page, card.legal, Role.TEXT, max(24.0, 28 * scale), lines=3)
         rows.append(type_row(page, setting, inks.text, 34 * u, motion=Motion.FADE))
     return rows
 

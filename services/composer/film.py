@@ -5,6 +5,7 @@ Everything that can be wrong with a layout is found here, before a single frame 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from contracts.requests import FilmShot, FilmWork
+    from contracts.script import EndCard
     from services.composer.captions import Group, Token
     from services.composer.inks import Backdrop
     from services.composer.piece import Piece
@@ -111,14 +113,46 @@ def compose(
     """
     caps = capitals_suit(work)
     edges = _edges(work)
-    cuts = []
+    fresh = _fresh(work, edges, spoken)
+    strip = pixels(work.caption_box, work.width, work.height)
+    cuts, pages = [], []
     for n, shot in enumerate(work.shots):
-        page, _ = room_of(work, shot, caps=caps)
+        whole = page_of(work, shot, caps=caps)
+        page, foot = room_of(whole, strip, captioned=bool(fresh[n]))
+        pages.append(replace(whole, box=foot))
         wiped = n > 0 and shot.enter != "cut"
         stage = set_shot(work, shot, page, grounds[n], logo, enter=0.26 if wiped else 0.10)
         cuts.append(Cut(shot, edges[n], edges[n + 1] - edges[n], plates[n], stage))
-    over, shown = _overlay(work, cuts, spoken)
-    return Film(work.width, work.height, work.fps, tuple(cuts), over, tuple(shown))
+    over = _overlay(work, cuts, pages, fresh)
+    told = overlay.caption_groups(_narrowest(pages), spoken)
+    return Film(work.width, work.height, work.fps, tuple(cuts), over, tuple(told))
+
+
+def _fresh(
+    work: FilmWork, edges: Sequence[int], spoken: Sequence[Sequence[Token]]
+) -> list[list[Sequence[Token]]]:
+    """Return for each shot the spoken lines that say more than the shot shows anyway."""
+    fresh: list[list[Sequence[Token]]] = [[] for _ in work.shots]
+    for line in spoken:
+        if line:
+            at = bisect_right(edges, line[0].start * work.fps) - 1
+            at = min(at, len(work.shots) - 1)
+            if not _repeats(line, work.shots[at], work.end_card):
+                fresh[at].append(line)
+    return fresh
+
+
+def _repeats(line: Sequence[Token], shot: FilmShot, card: EndCard) -> bool:
+    """Whether a spoken line only says what its shot shows in large type."""
+    said = " ".join(token.text for token in line)
+    shown = [shot.headline]
+    if shot.kind is ShotKind.END:
+        shown += [card.tagline, card.offer, card.call_to_action]
+    return any(captions.same(said, words) for words in shown if words)
+
+
+def _narrowest(pages: Sequence[Page]) -> Page:
+    return min(pages, key=lambda page: page.box.width)
 
 
 def _edges(work: FilmWork) -> list[int]:
@@ -158,15 +192,14 @@ def set_shot(  # a shot is set from all of these
     return Stage(layers)
 
 
-def room_of(work: FilmWork, shot: FilmShot, *, caps: bool) -> tuple[Page, Box]:
+def room_of(page: Page, caption_box: Box, *, captioned: bool) -> tuple[Page, Box]:
     """Return the page for a shot's type, and the strip for its captions.
 
     Captions have a strip of their own. Where the subject stands in it, they take the foot of the
     type box instead, and the type keeps to the rest: nothing ever covers the product.
     """
-    page = page_of(work, shot, caps=caps)
-    strip = pixels(work.caption_box, work.width, work.height).within(page.safe)
-    if page.focus is None or not page.focus.overlaps(strip) or work.timings is None:
+    strip = caption_box.within(page.safe)
+    if not captioned or page.focus is None or not page.focus.overlaps(strip):
         return page, strip
     box = page.box
     foot = Box(box.left, box.bottom - strip.height, box.right, box.bottom)
@@ -175,28 +208,22 @@ def room_of(work: FilmWork, shot: FilmShot, *, caps: bool) -> tuple[Page, Box]:
 
 
 def _overlay(
-    work: FilmWork, cuts: Sequence[Cut], spoken: Sequence[Sequence[Token]]
-) -> tuple[Stage, list[Group]]:
-    """Return captions and draft tag as a stage, and every caption group for the subtitle files."""
-    rooms = [room_of(work, cut.shot, caps=False) for cut in cuts]
-    pages = [replace(page, box=strip) for page, strip in rooms]
-    narrowest = min(pages, key=lambda page: page.box.width)
-    told = overlay.caption_groups(narrowest, spoken)
-    fresh = [line for line in spoken if not _repeats(line, cuts, work)]
+    work: FilmWork,
+    cuts: Sequence[Cut],
+    pages: Sequence[Page],
+    fresh: Sequence[list[Sequence[Token]]],
+) -> Stage:
+    """Return captions and draft tag as a stage; `pages` have the captions' strips as boxes."""
     layers: list[Layer] = []
-    for group in overlay.caption_groups(narrowest, fresh):
-        at = _cut_at(cuts, group.tokens[0].start * work.fps)
-        shown = overlay.caption_layers(pages[at], [group], work.look.palette)
-        check_captions(cuts[at], shown, work.fps)
+    for cut, page, lines in zip(cuts, pages, fresh, strict=True):
+        groups = overlay.caption_groups(page, lines)
+        shown = overlay.caption_layers(page, groups, work.look.palette)
+        check_captions(cut, shown, work.fps)
         layers += shown
     if work.look.draft:
-        tag = overlay.draft_tag(narrowest, work.look.palette)
+        tag = overlay.draft_tag(pages[0], work.look.palette)
         layers += [Layer(piece, Motion.CUT, 0.0) for piece in tag]
-    return Stage(layers), told
-
-
-def _cut_at(cuts: Sequence[Cut], frame: float) -> int:
-    return next((n for n, c in enumerate(cuts) if c.first <= frame < c.end), len(cuts) - 1)
+    return Stage(layers)
 
 
 def check_captions(cut: Cut, layers: Sequence[Layer], fps: int) -> None:
@@ -205,14 +232,3 @@ def check_captions(cut: Cut, layers: Sequence[Layer], fps: int) -> None:
     during = [x.piece for x in layers if x.piece.words and x.enter < end and x.leave > start]
     for piece in during:
         check([*(x.piece for x in cut.stage.layers), piece], None, f"captions of {cut.shot.name}")
-
-
-def _repeats(line: Sequence[Token], cuts: Sequence[Cut], work: FilmWork) -> bool:
-    """Whether a spoken line only says what the shot's headline shows anyway."""
-    if not line:
-        return True
-    cut = cuts[_cut_at(cuts, line[0].start * work.fps)]
-    said = " ".join(token.text for token in line)
-    card = work.end_card if cut.shot.kind is ShotKind.END else None
-    shown = [cut.shot.headline, *((card.tagline, card.offer) if card else ())]
-    return any(captions.same(said, words) for words in shown if words)

@@ -105,17 +105,18 @@ def _filled(words: list[str], most: int) -> Iterator[tuple[str, ...]]:
             yield tuple(" ".join(line) for line in lines)
 
 
-def ugliness(lines: tuple[str, ...], widths: list[float]) -> float:
-    """Return 0 for a handsome break; each fault costs a share of the size."""
+def ugliness(lines: tuple[str, ...], widths: list[float], each: float = 0.025) -> float:
+    """Return 0 for a handsome break; each fault, and `each` line, costs a share of the size."""
     widest = max(widths)
-    cost = 0.10 * sum(1 - w / widest for w in widths) / len(widths) + 0.02 * len(lines)
+    uneven = sum(1 - w / widest for w in widths) / len(widths)
+    cost = 0.24 * uneven + each * len(lines)
     for line in lines[:-1]:
         word = line.rsplit(" ", 1)[-1].lower().strip("\u2019'")
         # "28. Februar", "400 ml": a number belongs to what it counts.
         if word in _LEANING or word.rstrip(".,").isdigit():
             cost += 0.12
         if line.endswith(_ENDS):
-            cost -= 0.05
+            cost -= 0.09
     last = lines[-1]
     if len(lines) > 1 and " " not in last and widths[-1] < _ORPHAN * widest:
         cost += 0.14
@@ -145,17 +146,19 @@ def fit(
     `largest` and `least` bound the type size in px. Raises TooSmallError when even the best
     break needs a size below `least`, MissingGlyphError when the faces cannot spell the text.
     """
+    # Running text wants few lines; a headline wants its sense.
+    each = 0.14 if role in {Role.TEXT, Role.STRONG, Role.NOTE} else 0.025
     best: tuple[float, Setting] | None = None
     for lines in _candidates(text, most_lines):
         # Advances first: they are cheap and rule out most breaks.
         widths = [type_.advance(line, role, extra) for line in lines]
         size = min(largest, box.width / max(widths))
-        score = size * (1 - ugliness(lines, widths))
+        score = size * (1 - ugliness(lines, widths, each))
         if best is not None and score <= best[0]:
             continue
         step = _leading(lines, role, extra)
         setting = _within(Setting(lines, role, size, step * size, extra), box, largest)
-        score = setting.size * (1 - ugliness(lines, widths))
+        score = setting.size * (1 - ugliness(lines, widths, each))
         if best is None or score > best[0]:
             best = (score, setting)
     if best is None:

@@ -97,7 +97,7 @@ def draft_tag(page: Page, palette: Palette) -> list[Piece]:
     """Draw the tag in the margin below the safe area, where no type ever stands or passes."""
     u = page.unit
     ground, text, _ = caption_colours(palette)
-    size = 15 * u
+    size = 17 * u
     # Room for the tag in the frame's lower margin, whatever the platform's safe area leaves.
     tall = min(1.9 * size, 0.8 * (page.height - page.safe.bottom))
     size = tall / 1.9

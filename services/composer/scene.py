@@ -39,7 +39,7 @@ def scene(
 
 def kicker_row(page: Page, words: str, inks: Inks) -> Row:
     """Return the small line above a headline."""
-    setting = small(page, page_caps(words), Role.STRONG, 30, lines=1, extra=KICKER_TRACKING)
+    setting = small(page, page_caps(words), Role.STRONG, 32, lines=1, extra=KICKER_TRACKING)
     return type_row(page, setting, inks.text, 0.0, motion=Motion.FADE)
 
 
@@ -54,7 +54,7 @@ def _statement(page: Page, shot: FilmShot, inks: Inks, enter: float) -> list[Lay
     above = [kicker_row(page, shot.kicker, inks)] if shot.kicker else []
     below = []
     if shot.support:
-        setting = small(page, shot.support, Role.TEXT, 40, lines=3)
+        setting = small(page, shot.support, Role.TEXT, 43, lines=3)
         below = [type_row(page, setting, inks.text, 50 * u, motion=Motion.FADE)]
     rows = [*above, *below]
     if shot.headline:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from services.composer.page import Page
 
 _TWO_COLUMNS = 1.25  # a type box this much wider than high sets headline beside figures
-_FIGURE, _UNIT, _LABEL = 150, 72, 38
+_FIGURE, _UNIT, _LABEL = 190, 90, 41
+_ROW = 236  # units that a row takes at most
 
 
 def statistics(page: Page, shot: FilmShot, inks: Inks, *, enter: float) -> list[Layer]:
@@ -43,7 +44,7 @@ def statistics(page: Page, shot: FilmShot, inks: Inks, *, enter: float) -> list[
     left, right = _on(page, first), _on(page, second)
     setting = headline(left, shot.headline, Role.DISPLAY, first.height, 150)
     title = [type_row(left, setting, inks.text, 0.0)]
-    rows = _rows(right, shot.stats, inks, min(second.height, 190 * page.unit * len(shot.stats)))
+    rows = _rows(right, shot.stats, inks, min(second.height, _ROW * page.unit * len(shot.stats)))
     # Both columns begin at one height: the hairline aligns with the headline's top.
     top = anchored(page, max(height(title), height(rows)))
     return placed(title, top, enter) + placed(rows, top, enter + STAGGER)
@@ -61,7 +62,7 @@ def _below(page: Page, shot: FilmShot, inks: Inks, enter: float) -> list[Layer]:
         setting = headline(page, shot.headline, Role.DISPLAY, 0.40 * room, 150)
         rows.append(type_row(page, setting, inks.text, 0.0))
         room -= setting.height + 44 * u
-    figures = _rows(page, shot.stats, inks, min(room, 200 * u * len(shot.stats)))
+    figures = _rows(page, shot.stats, inks, min(room, _ROW * u * len(shot.stats)))
     gap = 44 * u
     figures[0] = Row(figures[0].height, gap, figures[0].draw, figures[0].beats)
     layers = [*rows, *figures]
@@ -72,7 +73,7 @@ def _rows(page: Page, stats: list[Stat], inks: Inks, room: float) -> list[Row]:
     """Return one row for each statistic, all figures in one size."""
     each = room / len(stats)
     u = page.unit
-    size = min(_FIGURE * u, each * 0.86)
+    size = min(_FIGURE * u, each * 0.80)
     for stat in stats:
         size = min(size, _largest_figure(page, stat))
     if size < 56 * u:  # below this a figure is no longer the point of the shot
