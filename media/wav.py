@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _RIFF_HEADER = 12
+_SUBFORMAT = 24  # where an extensible fmt chunk keeps the real tag
 _BITS_16, _BITS_24, _BITS_32 = 16, 24, 32
 
 
@@ -81,8 +82,8 @@ def read_wav(path: Path) -> tuple[NDArray[np.float32], int]:
     if len(header) < struct.calcsize("<HHIIHH"):
         raise WavError("no fmt chunk")
     tag, channels, rate, _, frame, bits = struct.unpack_from("<HHIIHH", header)
-    if tag == _EXTENSIBLE and len(header) >= _RIFF_HEADER * 2 + 2:
-        (tag,) = struct.unpack_from("<H", header, 24)
+    if tag == _EXTENSIBLE and len(header) >= _SUBFORMAT + 2:
+        (tag,) = struct.unpack_from("<H", header, _SUBFORMAT)
     if channels < 1 or frame != channels * bits // 8:
         raise WavError(f"fmt chunk contradicts itself: {channels} channels, frames of {frame} B")
     usable = len(data) - len(data) % frame

@@ -122,6 +122,22 @@ def test_wav_is_read_by_ffmpeg(tmp_path: Path, depth: Depth) -> None:
     assert sum(f.shape[-1] for f in frames) == 2 * len(before)
 
 
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_f32le"])
+def test_wav_that_ffmpeg_wrote_is_read(tmp_path: Path, codec: str) -> None:
+    before = noise(0.2)
+    with av.open(str(tmp_path / "a.wav"), "w") as container:
+        stream = container.add_stream(codec, rate=SAMPLE_RATE, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(before.reshape(1, -1), format="flt", layout="stereo")
+        frame.sample_rate = SAMPLE_RATE
+        resampler = av.AudioResampler(stream.format.name, "stereo", SAMPLE_RATE)
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    after, rate = read_wav(tmp_path / "a.wav")
+    assert (rate, after.shape) == (SAMPLE_RATE, before.shape)
+    assert np.abs(after - before).max() < 1e-4
+
+
 def test_sound_out_of_range_is_clipped_not_wrapped(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.array([[2.0, -2.0]], np.float32))
     after, _ = read_wav(tmp_path / "a.wav")
