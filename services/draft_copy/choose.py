@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TypeVar
 
+import msgspec
+
 from services.draft_copy.pack import Line, Story
 from services.draft_copy.reading import Reading, is_banned
 
@@ -20,7 +22,12 @@ def stories(reading: Reading, seed: int) -> list[Story]:
     pools = [(name, reading.pack.world[name].stories) for name in _known(reading)]
     ranked = _ranked(pools, reading, seed)
     seen: set[str] = set()
-    return [s for s in ranked if not (s.hook in seen or seen.add(s.hook))]  # type: ignore[func-returns-value]  # add returns None on purpose
+    fresh = []
+    for story in ranked:
+        if story.hook not in seen:
+            fresh.append(story)
+            seen.add(story.hook)
+    return fresh
 
 
 def lines(reading: Reading, kind: str, seed: int) -> list[Line]:
@@ -76,12 +83,9 @@ def fill(line: Either, reading: Reading) -> Either | None:
     """Return the line with the brief's facts in it, or None where the brief does not allow it."""
     if not set(line.need) <= reading.keys:
         return None
-    filled: Either
-    if isinstance(line, Line):
-        filled = Line(_put(line.text, reading), _put(line.say, reading))
-    else:
-        parts = (line.hook, line.turn, line.say_hook, line.say_turn)
-        filled = Story(*(_put(part, reading) for part in parts))
+    names = ("text", "say", "hook", "turn", "say_hook", "say_turn")
+    parts = {n: _put(getattr(line, n), reading) for n in names if hasattr(line, n)}
+    filled = msgspec.structs.replace(line, **parts)
     if any(is_banned(text, reading.banned) for text in texts(filled)):
         return None
     if any(len(text) > HEADLINE_LIMIT for text in shown(filled)):

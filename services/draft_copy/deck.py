@@ -51,7 +51,6 @@ class _Words(msgspec.Struct, frozen=True):
     tagline: str
     facts: str
     offer: str
-    find: str
 
 
 def write_deck(brief: Brief, locale: str, seed: int) -> CopyDeck:
@@ -62,8 +61,7 @@ def write_deck(brief: Brief, locale: str, seed: int) -> CopyDeck:
     hook = voices.write_shot("hook", reading, brief, chosen, 0).headline
     turn = voices.write_shot("promise", reading, brief, chosen, 0).headline
     product_line = voices.write_shot("product", reading, brief, chosen, 0).headline
-    phrases = reading.pack.deck
-    facts = phrases["facts"].replace("{facts}", " · ".join(reading.amounts[:3]))
+    facts = reading.pack.deck["facts"].replace("{facts}", " · ".join(reading.amounts[:3]))
     words = _Words(
         hook=hook,
         turn=turn,
@@ -71,7 +69,6 @@ def write_deck(brief: Brief, locale: str, seed: int) -> CopyDeck:
         tagline=localized(brief.headlines.get("end", ""), locale) or reading.tagline,
         facts=facts if reading.amounts and not is_banned(facts, reading.banned) else "",
         offer=_sentence(reading.offer),
-        find=phrases["find"].replace("{url}", reading.url) if reading.url else "",
     )
     return CopyDeck(
         locale=locale,
@@ -82,9 +79,7 @@ def write_deck(brief: Brief, locale: str, seed: int) -> CopyDeck:
 def _placement(name: str, words: _Words, reading: Reading) -> PlacementCopy:
     limits = limits_of(name)
     tags = _hashtags(reading)[: limits.tags]
-    room = limits.primary - (23 + len(words.find) - len(reading.url) if limits.tags == 0 else 0)
-    pieces = [words.hook, words.turn, words.offer, words.product_line, words.facts]
-    primary = _joined(pieces, limits.primary if limits.tags else max(60, room))
+    primary = _joined(words, limits.primary)
     headline = _first([words.tagline, words.hook, reading.product, reading.brand], limits.headline)
     description = _first(
         [
@@ -105,13 +100,17 @@ def _placement(name: str, words: _Words, reading: Reading) -> PlacementCopy:
     )
 
 
-def _joined(pieces: list[str], limit: int) -> str:
-    """Join pieces in order, leaving out what no longer fits; the first one always stays."""
-    text = cut(pieces[0], limit)
-    for piece in pieces[1:]:
-        if piece and piece not in text and len(text) + 1 + len(piece) <= limit:
-            text = f"{text} {piece}"
-    return text
+def _joined(words: _Words, limit: int) -> str:
+    """Return as much as fits, in the order in which it is told; the offer has room before colour.
+
+    The hook always stays, cut if need be.
+    """
+    told = [words.hook, words.turn, words.product_line, words.facts, words.offer]
+    kept = [cut(words.hook, limit)]
+    for piece in (words.turn, words.offer, words.product_line, words.facts):
+        if piece and piece not in kept and len(" ".join([*kept, piece])) <= limit:
+            kept.append(piece)
+    return " ".join([kept[0], *(p for p in dict.fromkeys(told[1:]) if p in kept[1:])])
 
 
 def _first(options: list[str], limit: int) -> str:
@@ -139,7 +138,10 @@ def _hashtags(reading: Reading) -> list[str]:
     """Return brand and product as hashtags: words joined, each with its capital."""
     tags = []
     for name in (reading.brand, reading.product, reading.tagline):
-        parts = [re.sub(r"[^\w]", "", part) for part in re.split(r"[\s’'-]+", name)]
+        parts = [
+            re.sub(r"[^\w]", "", part)
+            for part in re.split(r"[\s\N{RIGHT SINGLE QUOTATION MARK}'-]+", name)
+        ]
         joiner = "_" if reading.language == "ar" else ""
         tag = joiner.join(p[:1].upper() + p[1:] for p in parts if p)
         if tag and not tag.isdigit() and len(tag) <= 30:  # noqa: PLR2004 - longer is not read

@@ -14,7 +14,7 @@ NARROW = "\N{NARROW NO-BREAK SPACE}"
 _DECIMAL_POINT = frozenset(["en", "ar"])
 _GROUP = {"en": ",", "ar": ",", "fr": NARROW, "es": NARROW}
 _GROUP_FROM = {"es": 10_000, "pt": 10_000}
-_ARABIC_DIGITS = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
+_ARABIC_DIGITS = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")  # noqa: RUF001 - Arabic digits and separators
 _ARABIC_DIGIT_REGIONS = frozenset(["BH", "EG", "IQ", "JO", "KW", "OM", "QA", "SA"])
 """Regions whose Arabic uses its own digits; the Emirates and the Maghreb write 0 to 9."""
 
@@ -54,13 +54,14 @@ def unit_sign(unit: str, locale: str) -> str:
     return _ARABIC_UNITS.get(unit.lower(), unit) if language_of(locale) == "ar" else unit
 
 
-def number(value: float, locale: str) -> str:
-    """Return the figure as the locale writes it, without superfluous decimals."""
+def number(value: float, locale: str, decimals: int | None = None) -> str:
+    """Return the figure as the locale writes it, without superfluous decimals unless asked."""
     language, _, region = locale.partition("-")
     limit = _GROUP_FROM.get(language, 1000)
-    text = f"{value:,.10g}" if abs(value) >= limit else f"{value:.10g}"
+    form = ".10g" if decimals is None else f".{decimals}f"
+    text = format(value, f",{form}" if abs(value) >= limit else form)
     if language not in _DECIMAL_POINT:
-        text = text.translate(str.maketrans({",": _GROUP.get(language, "."), ".": ","}))
+        text = text.translate({ord(","): _GROUP.get(language, "."), ord("."): ","})
     if language == "ar" and region in _ARABIC_DIGIT_REGIONS:
         text = text.translate(_ARABIC_DIGITS)
     return text
@@ -68,10 +69,16 @@ def number(value: float, locale: str) -> str:
 
 def stat(fact: Fact, locale: str) -> Stat:
     """Return the fact as it is set big: a currency sign stands where the locale puts it."""
-    value, unit, label = number(fact.value, locale), unit_sign(fact.unit, locale), localized(fact.label, locale)
+    value, unit, label = (
+        number(fact.value, locale),
+        unit_sign(fact.unit, locale),
+        localized(fact.label, locale),
+    )
     language = language_of(locale)
     if is_duration(fact) and _names_unit(label, _DURATION_UNITS[fact.unit.lower().rstrip(".")]):
         unit = ""  # `13 hours of calm`, not `13 h hours of calm`
+    if fact.unit in CURRENCIES and fact.value % 1:
+        value = number(fact.value, locale, decimals=2)
     if fact.unit in CURRENCIES and _prefixed(language, locale):
         gap = _PREFIXED.get(language, NO_BREAK) if len(unit) == 1 else NO_BREAK
         value, unit = f"{unit}{gap}{value}", ""

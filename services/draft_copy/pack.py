@@ -95,7 +95,7 @@ _QUOTED = re.compile(r'"([^"]*)"')
 
 def typeset(text: str, language: str, *, quotes: bool = True) -> str:
     """Return the text with the language's apostrophes, quotation marks and French thin spaces."""
-    text = _APOSTROPHE.sub("’", text)
+    text = _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", text)
     if quotes:
         opening, closing = _QUOTES.get(language, ("“", "”"))
         text = _QUOTED.sub(lambda match: f"{opening}{match[1]}{closing}", text)

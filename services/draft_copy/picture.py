@@ -62,4 +62,3 @@ def _subject(brief: Brief, scenes: Scenes) -> str:
     if brief.product.form is Form.SERVICE:
         return text or localized(brief.product.name, locale)
     return f"{scenes.form[brief.product.form]} of {brand} ({text}), plain label in brand colours"
-

@@ -62,6 +62,7 @@ def read(brief: Brief, locale: str) -> Reading:
         field = "brand.name" if not brand else "product.name"
         raise InvalidRequestError(f"{field} has no text for {locale}", field=field)
     aim = signals.aim(brief, locale)
+    banned = [word.casefold() for word in brief.brand.banned_words]
     facts = brief.product.facts
     what = own(brief.product.what) if _speaks(brief.product.what, brief, language) else ""
     slots = {"brand": brand, "product": product} | _slots(brief, locale, pack)
@@ -71,10 +72,10 @@ def read(brief: Brief, locale: str) -> Reading:
         brand=brand,
         product=product,
         kicker=_kicker(brief, brand, product, locale),
-        what=what[:1].upper() + what[1:],
+        what="" if is_banned(what, banned) else what[:1].upper() + what[1:],
         tagline=own(brief.brand.tagline),
         offer=own(brief.offer),
-        call=own(brief.call_to_action) or pack.calls[aim].replace("{brand}", brand),
+        call=own(brief.call_to_action) or _call(pack, aim, brand, banned),
         url=_shown(brief.product.url),
         legal=own(brief.brand.legal),
         worlds=signals.worlds(brief, locale),
@@ -83,8 +84,20 @@ def read(brief: Brief, locale: str) -> Reading:
         slots=slots,
         keys=set(slots) | _keys(brief, locale),
         stats=[numbers.stat(fact, locale) for fact in facts],
-        amounts=[f"{numbers.amount(f, locale)} {localized(f.label, locale)}".strip() for f in facts],
-        banned=[word.casefold() for word in brief.brand.banned_words],
+        amounts=[
+            f"{numbers.amount(f, locale)} {localized(f.label, locale)}".strip() for f in facts
+        ],
+        banned=banned,
+    )
+
+
+def _call(pack: Pack, aim: str, brand: str, banned: list[str]) -> str:
+    """Return the call to action of the aim; another one where a word of it is banned."""
+    calls = [pack.calls[aim], *pack.calls.values(), "{brand}"]
+    return next(
+        c
+        for c in (call.replace("{brand}", brand) for call in calls)
+        if not is_banned(c, banned) or c == brand
     )
 
 
@@ -93,7 +106,9 @@ def _slots(brief: Brief, locale: str, pack: Pack) -> dict[str, str]:
     for fact in brief.product.facts:
         if numbers.is_duration(fact):
             said = numbers.duration(fact, locale, pack.durations, pack.numbers)
-            slots |= {f"{topic}_time": said for topic in signals.topics(localized(fact.label, locale))}
+            slots |= {
+                f"{topic}_time": said for topic in signals.topics(localized(fact.label, locale))
+            }
     journey = signals.route(brief, locale)
     if journey is not None:
         slots["from"], slots["to"] = journey

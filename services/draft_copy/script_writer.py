@@ -16,6 +16,8 @@ from services.draft_copy.storyboard import KINDS, Board, importance, kind_of, st
 SHORT_SECONDS = 6.0
 END_SECONDS, ROOMY_SECONDS = 3.0, 11.0
 """An end card has an offer and an address to be read, where the film is long enough for it."""
+BUMPER_SHOTS = 3
+"""So many stay in even the shortest film, cut as fast as a bumper is."""
 HASTE = 0.88
 """A full film may be cut this much tighter before anything is left out of it."""
 _LIGHTEST = 3
@@ -171,7 +173,11 @@ def _fit(shots: list[_Shot], film: _Film) -> tuple[list[_Shot], list[float]]:
                 return shots, seconds
         if _lighten(shots, film):
             continue
-        if len(shots) <= 2:  # noqa: PLR2004 - hook and end
+        if len(shots) == BUMPER_SHOTS:
+            quick = timing.schedule([timing.SHORTEST] * BUMPER_SHOTS, film.seconds, film.bpm)
+            if quick is not None:
+                return shots, quick
+        if len(shots) < BUMPER_SHOTS:
             return shots, _squeezed(needs, film)
         order = {name: i for i, name in enumerate(film.importance)}
         least = max(shots, key=lambda shot: order.get(shot.name, len(order)))

@@ -11,7 +11,7 @@ import msgspec
 
 from contracts.brief import Brief, Form, localized
 
-_SEPARATORS = re.compile(r"[\s.,;:!?/()\"«»„“”'’|+&]+")
+_SEPARATORS = re.compile(r"[\s.,;:!?/()\"«»„“”'’|+&]+")  # noqa: RUF001 - people type curly apostrophes
 
 
 class WorldWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,10 +73,8 @@ def worlds(brief: Brief, locale: str) -> list[str]:
         count = hits(everybody if world.name == "iftar" else product, world.words)
         if count:
             found.append((world.name != "iftar", -count, order, world))
-    chain: list[str] = []
     matches = [entry[-1] for entry in sorted(found, key=lambda e: e[:3])]
-    for world in matches[:3]:
-        chain.append(world.name)
+    chain = [world.name for world in matches[:3]]
     for world in matches[:1]:
         chain.extend(world.leans)
     chain.append("service" if brief.product.form is Form.SERVICE else "product")
@@ -114,7 +112,7 @@ _ROUTE = re.compile(
     r"\b([A-ZÀ-Þ][\w.’'-]+)\s*(?:to|nach|à|a|naar|para|til|→|–|-)\s*([A-ZÀ-Þ][\w.’'-]+)"  # noqa: RUF001 - people write routes with an en dash
 )
 _BEFORE = re.compile(r"\bbefore ([a-z]+|\d{1,2}(?::\d\d)?)\b")
-_HOURS = frozenset("four five six seven eight nine ten".split())
+_HOURS = frozenset(["four", "five", "six", "seven", "eight", "nine", "ten"])
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 
@@ -69,7 +70,7 @@ def schedule(needs: list[float], seconds: float, bpm: float) -> list[float] | No
     for count in beats:
         cuts.append(round(cuts[-1] + count * beat, 6))
     cuts = [round(c, 3) for c in cuts[:-1]] + [seconds]
-    return [round(b - a, 3) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [round(b - a, 3) for a, b in itertools.pairwise(cuts)]
 
 
 def shots_for(seconds: float, bpm: float) -> int:

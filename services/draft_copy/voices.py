@@ -52,9 +52,7 @@ def pick(reading: Reading, brief: Brief, seed: int) -> Chosen:
     return Chosen(picked, lines)
 
 
-def write_shot(
-    name: str, reading: Reading, brief: Brief, chosen: Chosen, variant: int
-) -> ShotText:
+def write_shot(name: str, reading: Reading, brief: Brief, chosen: Chosen, variant: int) -> ShotText:
     """Return what a shot shows and says; a headline set by hand stands as it was typed."""
     text = _written(name, reading, chosen, variant)
     by_hand = localized(brief.headlines.get(name, ""), reading.locale)
@@ -65,24 +63,24 @@ def write_shot(
 
 def _written(name: str, reading: Reading, chosen: Chosen, variant: int) -> ShotText:
     story = chosen.stories[variant]
-    match name:
+    text = ShotText()
+    match name.rstrip("0123456789"):
         case "hook":
-            return ShotText(
-                kicker=reading.kicker, headline=story.hook, voice=story.say_hook or story.hook
-            )
+            voice = story.say_hook or story.hook
+            text = ShotText(kicker=reading.kicker, headline=story.hook, voice=voice)
         case "promise":
-            return ShotText(headline=story.turn, voice=story.say_turn or story.turn)
+            text = ShotText(headline=story.turn, voice=story.say_turn or story.turn)
         case "offer":
-            return ShotText(
-                kicker=reading.pack.offer_shot, headline=reading.offer, voice=reading.offer
-            )
+            kicker = reading.pack.offer_shot
+            kicker = "" if is_banned(kicker, reading.banned) else kicker
+            text = ShotText(kicker=kicker, headline=reading.offer, voice=reading.offer)
         case "end":
-            return _end(reading)
-        case _ if name.startswith("figure"):
-            return ShotText(kicker=reading.product, stats=[reading.stats[int(name[6:]) - 1]])
-        case _ if name.startswith("breath"):
-            return ShotText()
-    return _plain(name, chosen.lines[name], reading)
+            text = _end(reading)
+        case "figure":
+            text = ShotText(kicker=reading.product, stats=[reading.stats[int(name[6:]) - 1]])
+        case shot if shot in chosen.lines:
+            text = _plain(name, chosen.lines[name], reading)
+    return text
 
 
 def _plain(name: str, line: Line, reading: Reading) -> ShotText:

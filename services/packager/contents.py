@@ -29,7 +29,9 @@ def checked_items(request: PackageCampaign) -> list[PackageItem]:
         field = f"items[{index}].path"
         parts = item.path.split("/")
         if any(part in ("", ".", "..") or part.endswith(".") for part in parts):
-            raise InvalidRequestError(f"{field} leaves the folder or has an empty part", field=field)
+            raise InvalidRequestError(
+                f"{field} leaves the folder or has an empty part", field=field
+            )
         # Some file systems do not tell upper from lower case.
         folded = item.path.casefold()
         if folded in _OURS:

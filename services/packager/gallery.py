@@ -16,6 +16,9 @@ from services.packager.markup import (
 from services.packager.section import Section
 from services.packager.view import Film, View, placement_title, ratio_title
 
+TIMES = "\N{MULTIPLICATION SIGN}"
+_WIDE, _UNKNOWN = 16 / 9, 4 / 3
+
 
 def films(view: View) -> Section:
     """Return the films, grouped by ratio."""
@@ -23,33 +26,35 @@ def films(view: View) -> Section:
     for ratio, group in view.films.items():
         cards = "".join(_film(film) for film in group)
         title = f"{text(ratio)} <span>{text(ratio_title(ratio))}</span>"
-        groups.append(f'<h3>{title}</h3><div class="reel">{cards}</div>')
-    return Section("films", "Films", "\n".join(groups), "Captions are set in the picture.")
+        groups.append(f'<div class="group"><h3>{title}</h3><div class="reel">{cards}</div></div>')
+    body = f'<div class="reels">{"".join(groups)}</div>' if groups else ""
+    return Section("films", "Films", body)
 
 
 def _film(film: Film) -> str:
     item, ref = film.item, film.item.artifact
-    shape = f"{ref.width} / {ref.height}" if ref.width and ref.height else "16 / 9"
-    poster = link(film.poster.path) if film.poster else ""
+    ratio = ref.width / ref.height if ref.width and ref.height else _WIDE
     name = _name(item)
-    track = (
-        f'<track kind="captions"{attributes(src=link(film.captions.path), srclang=item.locale, label="Captions")}>'
-        if film.captions
-        else ""
+    source = f'<source src="{link(item.path)}" type="video/mp4">'
+    if film.captions:
+        path = link(film.captions.path)
+        tags = attributes(kind="captions", src=path, srclang=item.locale, label="Captions")
+        source += f"<track{tags}>"
+    looks = attributes(
+        style=f"aspect-ratio:{ratio:.4f}",
+        poster=link(film.poster.path) if film.poster else "",
+        aria_label=f"Film: {name}",
     )
-    files = [("MP4", item), ("SRT", film.subtitles), ("VTT", film.captions), ("Poster", film.poster)]
+    files = {"MP4": item, "SRT": film.subtitles, "VTT": film.captions, "Poster": film.poster}
     downloads = "".join(
-        f'<a download href="{link(file.path)}">{label}</a>' for label, file in files if file
+        f'<a download href="{link(file.path)}">{label}</a>' for label, file in files.items() if file
     )
-    facts = [f"{ref.width} × {ref.height}" if ref.width else "", _length(item), size_of(ref.size_bytes)]  # noqa: RUF001 - a multiplication sign
-    ratio = f"{ref.width / ref.height:.4f}" if ref.height else "1.7778"
+    facts = _facts(_pixels(item), _length(item), size_of(ref.size_bytes))
     return (
-        f'<figure class="film" style="--r:{ratio}"{switched_by(item.locale, item.variant)}>'
-        f'<video controls playsinline preload="none"{attributes(style=f"aspect-ratio:{shape}", poster=poster, aria_label=f"Film: {name}")}>'
-        f'<source src="{link(item.path)}" type="video/mp4">{track}'
+        f'<figure class="film" style="--r:{ratio:.4f}"{switched_by(item.locale, item.variant)}>'
+        f'<video controls playsinline preload="none"{looks}>{source}'
         f'<a href="{link(item.path)}">{text(name)}</a></video>'
-        f"<figcaption>{_tags(item)}<strong>{text(_places(item))}</strong>"
-        f'<span class="facts">{text(" · ".join(f for f in facts if f))}</span>'
+        f"<figcaption>{_tags(item)}<strong>{text(_places(item))}</strong>{facts}"
         f'<span class="files">{downloads}</span></figcaption></figure>'
     )
 
@@ -70,32 +75,33 @@ def stills(view: View, words: Words) -> Section:
 
 
 def _still(placement: str, item: PackageItem, described: str) -> str:
-    ref = item.artifact
-    width, height = ref.width or 4, ref.height or 3
     title = placement_title(placement)
+    ratio = item.artifact.width / item.artifact.height if _pixels(item) else _UNKNOWN
+    width = f";--w:{item.artifact.width}px" if _pixels(item) else ""
     alt = described or f"{title}: {item.title or 'still'}"
-    picture = (
-        f'<img loading="lazy" decoding="async"{spoken_in(item.locale if described else "")}'
-        f'{attributes(src=link(item.path), width=str(width), height=str(height), alt=alt)}>'
-    )
-    facts = f"{width} × {height} · {size_of(ref.size_bytes)}"  # noqa: RUF001 - a multiplication sign
+    picture = _picture(item, alt, spoken_in(item.locale if described else ""))
+    facts = _facts(_pixels(item), size_of(item.artifact.size_bytes))
     return (
-        f'<figure class="still" style="--r:{width / height:.4f};--w:{width}px"'
-        f"{switched_by(item.locale, item.variant)}>"
-        f'<a href="{link(item.path)}">{picture}</a><figcaption>{_tags(item)}<strong>{text(title)}</strong>'
-        f'<span class="facts">{text(facts)}</span></figcaption></figure>'
+        f'<figure class="still" style="--r:{ratio:.4f}{width}"'
+        f"{switched_by(item.locale, item.variant)}>{picture}"
+        f"<figcaption>{_tags(item)}<strong>{text(title)}</strong>{facts}</figcaption></figure>"
     )
 
 
 def sound(view: View) -> Section:
     """Return music and voices with players."""
-    rows = "".join(
-        f'<li{switched_by(item.locale, item.variant)}><div><strong>{text(item.title or item.path)}</strong>'
-        f'{_tags(item)}<span class="facts">{text(" · ".join(p for p in (_length(item), size_of(item.artifact.size_bytes)) if p))}</span></div>'
-        f'<audio controls preload="none"{attributes(aria_label=_name(item))} src="{link(item.path)}"></audio></li>'
-        for item in view.sound
-    )
+    rows = "".join(_sound(item) for item in view.sound)
     return Section("sound", "Sound", f'<ul class="tracks">{rows}</ul>' if rows else "")
+
+
+def _sound(item: PackageItem) -> str:
+    player = attributes(aria_label=_name(item), src=link(item.path), preload="none")
+    facts = _facts(_length(item), size_of(item.artifact.size_bytes))
+    return (
+        f"<li{switched_by(item.locale, item.variant)}>"
+        f"<div><strong>{text(item.title or item.path)}</strong>{_tags(item)}{facts}</div>"
+        f"<audio controls{player}></audio></li>"
+    )
 
 
 def models(view: View) -> Section:
@@ -103,20 +109,40 @@ def models(view: View) -> Section:
     if not view.models and not view.model_pictures:
         return Section("form", "Product model", "")
     pictures = "".join(
-        f'<figure class="plain"><a href="{link(i.path)}"><img loading="lazy" decoding="async"'
-        f'{attributes(src=link(i.path), alt=i.title or i.path, width=str(i.artifact.width), height=str(i.artifact.height))}></a>'
+        f'<figure class="plain">{_picture(i, i.title or i.path)}'
         f"<figcaption><strong>{text(i.title or i.path)}</strong></figcaption></figure>"
         for i in view.model_pictures
     )
     downloads = "".join(
-        f'<a class="button" download href="{link(i.path)}">Download {text(i.path.rpartition(".")[2].upper())}'
-        f" <small>{size_of(i.artifact.size_bytes)}</small></a>"
+        f'<a class="button" download href="{link(i.path)}">'
+        f"Download {text(i.path.rpartition('.')[2].upper())} "
+        f"<small>{size_of(i.artifact.size_bytes)}</small></a>"
         for i in view.models
     )
-    about = "<p>In metres, Y up. Opens in Blender and in any glTF viewer.</p>" if view.models else ""
-    return Section(
-        "form", "Product model", f'<div class="form">{pictures}<div>{about}{downloads}</div></div>'
-    )
+    about = "<p>In metres, Y up. Opens in Blender and in any glTF viewer.</p>" if downloads else ""
+    body = f'<div class="form">{pictures}<div>{about}{downloads}</div></div>'
+    return Section("form", "Product model", body)
+
+
+def _picture(item: PackageItem, alt: str, language: str = "") -> str:
+    """Return a picture that links to its file; its size is told so that nothing jumps."""
+    ref = item.artifact
+    size = {"width": str(ref.width), "height": str(ref.height)} if _pixels(item) else {}
+    image = f"<img{language}{attributes(src=link(item.path), alt=alt, **size)}>"
+    return f'<a href="{link(item.path)}">{image}</a>'
+
+
+def _facts(*facts: str) -> str:
+    return f'<span class="facts">{text(" · ".join(fact for fact in facts if fact))}</span>'
+
+
+def _pixels(item: PackageItem) -> str:
+    ref = item.artifact
+    return f"{ref.width} {TIMES} {ref.height}" if ref.width and ref.height else ""
+
+
+def _length(item: PackageItem) -> str:
+    return seconds_of(item.artifact.seconds) if item.artifact.seconds else ""
 
 
 def _tags(item: PackageItem) -> str:
@@ -132,7 +158,3 @@ def _places(item: PackageItem) -> str:
 def _name(item: PackageItem) -> str:
     parts = [item.title, _places(item), item.locale]
     return ", ".join(dict.fromkeys(p for p in parts if p))
-
-
-def _length(item: PackageItem) -> str:
-    return seconds_of(item.artifact.seconds) if item.artifact.seconds else ""

@@ -18,7 +18,8 @@ def provenance(items: list[PackageItem]) -> Section:
     table = (
         '<div class="scroll" tabindex="0" role="region" aria-label="Origin of every file"><table>'
         "<thead><tr><th scope=col>File<th scope=col>Step<th scope=col>Made by"
-        "<th scope=col>Revision<th scope=col>Seed<th scope=col>Licence<th scope=col>SHA-256</tr></thead>"
+        "<th scope=col>Revision<th scope=col>Seed<th scope=col>Licence<th scope=col>SHA-256</tr>"
+        "</thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
     return Section("origin", "Origin", about + table, "The whole of it is in manifest.json.")

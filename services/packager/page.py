@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from importlib import resources
 
 from contracts.capability import Tier
@@ -33,6 +34,8 @@ def page_of(request: PackageCampaign, items: list[PackageItem], words: Words) ->
     ]
     shown = [section for section in sections if section.body]
     links = "".join(f'<a href="#{s.id}">{text(s.title)}</a>' for s in shown)
+    longest = max(len(word) for word in f"{request.title} .....".split())
+    direction = attributes(dir="rtl" if _runs_left(request.title) else "")
     draft = '<p class="stamp">Draft</p>' if request.tier is Tier.DRAFT else ""
     return f"""<!doctype html>
 <html lang="en">
@@ -49,12 +52,12 @@ def page_of(request: PackageCampaign, items: list[PackageItem], words: Words) ->
 </head>
 <body>
 <a class="skip" href="#main">Skip to the films</a>
-<header class="hero">
+<header class="hero"{direction}>
 {_rings()}
 <div class="hero-words">
 <p class="eyebrow">Campaign package</p>
 {draft}
-<h1 dir="auto">{text(request.title)}</h1>
+<h1 dir="auto" style="--n:{longest}">{text(request.title)}</h1>
 {_counts(items, view, words)}
 {_swatches(request)}
 </div>
@@ -66,12 +69,18 @@ def page_of(request: PackageCampaign, items: list[PackageItem], words: Words) ->
 <main id="main">
 {"".join(section.html() for section in shown)}
 </main>
-<footer><p>Every file, its hash and its origin: <a href="manifest.json">manifest.json</a>.</p></footer>
+<footer><p>Every hash and origin: <a href="manifest.json">manifest.json</a></p></footer>
 <script>
 {script}</script>
 </body>
 </html>
 """
+
+
+def _runs_left(title: str) -> bool:
+    """Say whether a title's first letter is of a script that runs from right to left."""
+    first = next((c for c in title if c.isalpha()), "a")
+    return unicodedata.bidirectional(first) in ("R", "AL")
 
 
 def _own(name: str) -> str:
@@ -108,13 +117,12 @@ def _switches(view: View) -> str:
 
     Locales and variants are shown whole where a browser does not know `:has`.
     """
-    rules = []
-    for kind, names in (("locale", view.locales), ("variant", view.variants)):
-        for name in names:
-            rules.append(
-                f'body:has(#{kind}-{name}:checked) [data-{kind}]:not([data-{kind}="{name}"])'
-                "{display:none}\n"
-            )
+    rules = [
+        f'body:has(#{kind}-{name}:checked) [data-{kind}]:not([data-{kind}="{name}"])'
+        "{display:none}\n"
+        for kind, names in (("locale", view.locales), ("variant", view.variants))
+        for name in names
+    ]
     return "".join(rules)
 
 
@@ -126,12 +134,15 @@ def _choices(view: View) -> str:
     ):
         if len(names) < 2:  # noqa: PLR2004 - nothing to choose from
             continue
-        options = [("all", "All"), *((name, name.upper() if kind == "variant" else name) for name in names)]
+        options = [
+            ("all", "All"),
+            *((name, name.upper() if kind == "variant" else name) for name in names),
+        ]
         radios = "".join(
-            f"<label{attributes(title=language_name(n) if kind == 'locale' and n != 'all' else '')}>"
-            f'<input type="radio" name="{kind}"{attributes(id=f"{kind}-{n}", checked=n == "all")}>'
+            f"<label{attributes(title=language_name(name) if '-' in name else '')}>"
+            f'<input type="radio"{attributes(name=kind, id=f"{kind}-{name}", checked=name == "all")}>'
             f"<span>{text(shown)}</span></label>"
-            for n, shown in options
+            for name, shown in options
         )
         groups.append(f"<fieldset><legend>{label}</legend>{radios}</fieldset>")
     return f'<div class="bar-choices">{"".join(groups)}</div>' if groups else ""
@@ -151,8 +162,9 @@ def _counts(items: list[PackageItem], view: View, words: Words) -> str:
         (seconds_of(length) if length else "", "main film"),
         (size_of(sum(i.artifact.size_bytes for i in items)), f"in {len(items)} files"),
     ]
+    ltr = attributes(dir="ltr")
     rows = "".join(
-        f"<div><dt>{text(label)}</dt><dd>{text(value)}</dd></div>"
+        f"<div><dt>{text(label)}</dt><dd><bdi{ltr}>{text(value)}</bdi></dd></div>"
         for value, label in facts
         if value and value != "0" and (value, label) != ("1", "hooks")
     )
@@ -161,10 +173,11 @@ def _counts(items: list[PackageItem], view: View, words: Words) -> str:
 
 def _swatches(request: PackageCampaign) -> str:
     palette = request.palette
+    ltr = attributes(dir="ltr")
     chips = "".join(
         f'<li><svg viewBox="0 0 8 8" aria-hidden="true" preserveAspectRatio="none">'
         f'<rect width="8" height="8" fill="{colour}"/></svg>'
-        f"<span>{name}</span><code>{colour.upper()}</code></li>"
+        f"<span>{name}</span><code{ltr}>{colour.upper()}</code></li>"
         for name, colour in (
             ("Primary", palette.primary),
             ("Secondary", palette.secondary),
@@ -183,5 +196,5 @@ def _rings() -> str:
     )
     return (
         '<svg class="rings" viewBox="0 0 600 600" aria-hidden="true" focusable="false">'
-        f"<g>{circles}</g><circle class=\"dot\" cx=\"300\" cy=\"300\" r=\"46\"/></svg>"
+        f'<g>{circles}</g><circle class="dot" cx="300" cy="300" r="46"/></svg>'
     )

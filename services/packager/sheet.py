@@ -22,7 +22,7 @@ def timing(view: View, words: Words) -> Section:
         if all(locale in shot.texts for shot in script.shots)
     )
     total = sum(shot.seconds for shot in script.shots)
-    note = f"{seconds_of(total)}, {script.bpm:g} bpm, {script.mood}; every cut lies on a beat."
+    note = f"{seconds_of(total)} at {script.bpm:g} bpm: {script.mood}"
     return Section("timing", "Timing", tracks, note)
 
 
@@ -49,7 +49,8 @@ def _cell(shot: Shot, start: float, locale: str, variant: str) -> str:
     headline = f"<strong>{text(words.headline)}</strong>" if words.headline else ""
     stats = f'<div class="stats">{figures}</div>' if figures else ""
     return (
-        f'<li style="--s:{shot.seconds:g}"><small dir="ltr">{start:.1f} s · {text(shot.name)}</small>'
+        f'<li style="--s:{shot.seconds:g}">'
+        f'<small dir="ltr">{start:.1f} s · {text(shot.name)}</small>'
         f"{headline}{stats}{spoken}</li>"
     )
 
@@ -81,4 +82,5 @@ def _card(place: PlacementCopy, locale: str) -> str:
         for label, value in fields
         if value
     )
-    return f'<article class="card"><h4>{text(placement_title(place.placement))}</h4><dl>{rows}</dl></article>'
+    title = text(placement_title(place.placement))
+    return f'<article class="card"><h4>{title}</h4><dl>{rows}</dl></article>'

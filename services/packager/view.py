@@ -1,4 +1,4 @@
-"""What the page shows, put in order: films with their posters and captions, stills, sound, forms."""
+"""What the page shows, put in order: films with posters and captions, stills, sound, forms."""
 
 from __future__ import annotations
 
