@@ -16,7 +16,7 @@ import msgspec
 from contracts import canonical, events, subjects
 from contracts.artifacts import ArtifactRef, artifact_key
 from contracts.brief import Brief
-from contracts.campaign import Cancel, CampaignRecord, RerunCampaign, RunCampaign
+from contracts.campaign import CampaignRecord, Cancel, RerunCampaign, RunCampaign
 from contracts.capability import Capability
 from contracts.codec import decode_input, encode
 from contracts.errors import ArtifactMissingError, UnknownOutcomeError
@@ -88,7 +88,7 @@ class MemoryWorld(World):
         await Stop()
         return list(self.opened)
 
-    async def put_open(self, key: str, revision: int) -> None:
+    async def put_open(self, key: str, revision: int) -> None:  # noqa: ARG002 - World's signature
         await Stop()
         self.opened[key] = self.next()
         await Stop()

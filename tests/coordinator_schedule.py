@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -25,7 +26,15 @@ class Coordinators:
         self.world = world
         self.rng = rng
         self.tasks: list[Coroutine[Any, Any, Any]] = []
+        self.paused: list[tuple[int, Coroutine[Any, Any, Any]]] = []
         self.faults = 0
+
+    def wake(self, tick: int) -> None:
+        """Let those go on that have stood still for long enough: by now the world is another."""
+        for until, task in list(self.paused):
+            if tick >= until:
+                self.paused.remove((until, task))
+                self.tasks.append(task)
 
     def begin(self) -> None:
         """Start a task: a message that is there, or a look at an open campaign."""
@@ -58,17 +67,21 @@ class Coordinators:
         if self.world.control.get(subject) == stored:  # the ack: only this very message goes
             del self.world.control[subject]
 
-    def step(self, faulty: float) -> None:
-        """Move one task on, or break it."""
+    def step(self, faulty: float, tick: int) -> None:
+        """Move one task on, or break it: kill it, lose its answer, or let it stand still."""
         task = self.rng.choice(self.tasks)
         try:
             if self.rng.random() < faulty:
                 self.faults += 1
-                if self.rng.random() < 0.5:
-                    self.tasks.remove(task)
-                    task.close()  # killed
-                    return
-                task.throw(LOST)
+                match self.rng.choice(["kill", "pause", "lose"]):
+                    case "kill":
+                        self.tasks.remove(task)
+                        task.close()
+                    case "pause":
+                        self.tasks.remove(task)
+                        self.paused.append((tick + self.rng.randrange(10, 1500), task))
+                    case _:
+                        task.throw(LOST)
             else:
                 task.send(None)
         except StopIteration:
@@ -96,18 +109,51 @@ def run(
     coordinators = Coordinators(world, rng)
     for tick in range(steps):
         calm = tick > 4000
+        coordinators.wake(tick)
         if len(coordinators.tasks) < 2 and rng.random() < (0.2 if not calm else 0.8):
             coordinators.begin()
         if coordinators.tasks and rng.random() < 0.8:
-            coordinators.step(0.0 if calm else faulty)
+            coordinators.step(0.0 if calm else faulty, tick)
         elif rng.random() < 0.6:
             router.step(rng)
         if todo and tick >= todo[0][0] and world.campaigns:
             todo.pop(0)[1]()
-        if is_quiet(world) and not coordinators.tasks and not todo:
+        busy = coordinators.tasks or coordinators.paused or todo
+        if is_quiet(world) and not busy:
             return coordinators
     raise AssertionError(f"not quiet after {steps} steps")
 
 
 def is_quiet(world: MemoryWorld) -> bool:
     return not (world.opened or world.requests or world.control)
+
+
+def drive(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine to its end without faults."""
+    with contextlib.suppress(StopIteration):
+        while True:
+            coroutine.send(None)
+
+
+def drive_until(coroutine: Coroutine[Any, Any, Any], there: Callable[[], bool]) -> None:
+    """Run a coroutine until something is so, and leave it standing there."""
+    while not there():
+        coroutine.send(None)
+
+
+def serve(world: MemoryWorld, router: Router, *, commands_only: bool = False) -> None:
+    """Let everything that waits be done by an undisturbed coordinator and router."""
+    rng = random.Random(0)  # noqa: S311 - one seed is one schedule, no secret
+    coordinators = Coordinators(world, rng)
+    for _ in range(5000):
+        coordinators.begin()
+        while coordinators.tasks:
+            coordinators.step(0.0, 0)
+        if not commands_only:
+            while router.step(rng):
+                pass
+        if is_quiet(world):
+            return
+        if commands_only and not world.control:
+            return
+    raise AssertionError("it does not come to rest")

@@ -49,20 +49,20 @@ def base() -> dict[str, Any]:
     }
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
+def changed(path: str, value: object) -> dict[str, Any]:
     """The base brief with one field set."""
     data = base()
     *parents, last = path.split("/")
-    node = data
+    node: Any = data
     for name in parents:
         node = node.setdefault(name, {})
     node[last] = value
     return data
 
 
-def refused(data: dict[str, Any], **how: Any) -> InvalidInputError:
+def refused(data: dict[str, Any], *, on_wire: bool = True, tenant: str = "") -> InvalidInputError:
     with pytest.raises(InvalidInputError) as caught:
-        check_brief(decode_input(encode(data), Brief), today=TODAY, **how)
+        check_brief(decode_input(encode(data), Brief), today=TODAY, on_wire=on_wire, tenant=tenant)
     return caught.value
 
 
@@ -101,7 +101,7 @@ BAD = [
     ("long label", "product/url", f"https://{'a' * 80}.com", "URL_NOT_ALLOWED", "product.url", ""),
     ("locale", "locales", ["en-US", "xx-XX"], "INVALID_PARAMS", "locales[1]", "de-DE"),
     ("twice", "locales", ["en-US", "en-US"], "INVALID_PARAMS", "locales[1]", "twice"),
-    ("near", "placements", ["instagram_reels"], "INVALID_PARAMS", "placements[0]", "instagram_reel`"),
+    ("near", "placements", ["instagram_reels"], "INVALID_PARAMS", "placements[0]", "ram_reel`"),
     ("far", "placements", ["billboard"], "INVALID_PARAMS", "placements[0]", "allowed are"),
     ("place twice", "placements", ["tiktok", "tiktok"], "INVALID_PARAMS", "placements[1]", "twice"),
     ("no text", "offer", {"de-DE": "x"}, "INVALID_PARAMS", "offer", "no text for en-US"),
@@ -149,7 +149,7 @@ BAD = [
     ("path", "value", "code", "field", "says"), [row[1:] for row in BAD], ids=[r[0] for r in BAD]
 )
 def test_each_rule_names_field_and_remedy(
-    path: str, value: Any, code: str, field: str, says: str
+    path: str, value: object, code: str, field: str, says: str
 ) -> None:
     error = refused(changed(path, value), tenant="acme")
     assert (error.code, error.field) == (code, field)

@@ -57,7 +57,9 @@ def rounded(box: Box) -> bool:
 
 @given(where=chosen, kind=st.sampled_from(list(ShotKind)), subject=st.booleans())
 def test_type_never_meets_subject_or_captions_nor_leaves_the_safe_area(
-    where: tuple[Ratio, list[str]], kind: ShotKind, subject: bool
+    where: tuple[Ratio, list[str]],
+    kind: ShotKind,
+    subject: bool,  # noqa: FBT001 - drawn by name
 ) -> None:
     ratio, names = where
     insets = union(names)
@@ -83,7 +85,10 @@ def test_type_never_meets_subject_or_captions_nor_leaves_the_safe_area(
     name=st.sampled_from(sorted(PLACEMENTS)),
     subject=st.booleans(),
 )
-def test_stills_of_every_placement_keep_type_and_picture_apart(name: str, subject: bool) -> None:
+def test_stills_of_every_placement_keep_type_and_picture_apart(
+    name: str,
+    subject: bool,  # noqa: FBT001 - drawn by name
+) -> None:
     place = PLACEMENTS[name]
     boxes = still_boxes(place.width, place.height, place.safe, subject=subject)
     assert boxes.focus is not None

