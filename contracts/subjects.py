@@ -114,6 +114,26 @@ def link(tenant: str, link_id: str) -> str:
     return f"adgenx.ctl.{tenant}.{Verb.LINK}.{link_id}"
 
 
+def asset_command_patterns() -> list[str]:
+    """Every upload and link command: the intake's."""
+    return [f"adgenx.ctl.*.{Verb.UPLOAD}.*", f"adgenx.ctl.*.{Verb.LINK}.*"]
+
+
+def brief_patterns() -> list[str]:
+    """Every brief: the coordinator's."""
+    return [request("*", CAMPAIGN, "*", "*")]
+
+
+def campaign_command_patterns() -> list[str]:
+    """Every cancel and re-run of a whole campaign: the coordinator's."""
+    return [cancel_campaign("*", "*"), f"adgenx.ctl.*.{Verb.RERUN}.*.*"]
+
+
+def result_patterns() -> list[str]:
+    """Every request's result."""
+    return [event("*", "*", "*", capability.result_event) for capability in Capability]
+
+
 def control_patterns() -> list[str]:
     """Every form that a command's subject has; together the subjects of CONTROL."""
     return [

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bus import consume, topology
-from contracts.capability import Capability
+from contracts import subjects
 from contracts.errors import InvalidIdError, TransientError
 from contracts.identity import NO_CAMPAIGN
-from contracts.subjects import CAMPAIGN, Stream, Verb, campaign_key, parse_control
+from contracts.subjects import Stream, Verb, campaign_key, parse_control
 from services.coordinator import reception
 from services.coordinator.advance import advance
 from services.coordinator.reception import Message
@@ -30,10 +30,6 @@ SERVICE = "coordinator"
 
 SWEEP_SECONDS = 15.0
 IN_FLIGHT = 64
-
-BRIEFS = [f"adgenx.req.*.{CAMPAIGN}.*.*"]
-COMMANDS = [f"adgenx.ctl.*.{Verb.CANCEL}.*", f"adgenx.ctl.*.{Verb.RERUN}.*.*"]
-RESULTS = [f"adgenx.evt.*.*.*.{capability.result_event}" for capability in Capability]
 
 
 class Desk:
@@ -80,9 +76,9 @@ class Coordinator:
         """Serve until the bus is stopping."""
         await topology.ensure(self._bus)
         for stream, filters in (
-            (Stream.REQUESTS, BRIEFS),
-            (Stream.CONTROL, COMMANDS),
-            (Stream.EVENTS, RESULTS),
+            (Stream.REQUESTS, subjects.brief_patterns()),
+            (Stream.CONTROL, subjects.campaign_command_patterns()),
+            (Stream.EVENTS, subjects.result_patterns()),
         ):
             durable = topology.durable(
                 SERVICE, filters, ack_wait_seconds=self._bus.settings.ack_wait_seconds
