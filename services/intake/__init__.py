@@ -1,0 +1,1 @@
+"""What users bring: promised, fetched, checked in a sandbox, cleaned, and only then kept."""

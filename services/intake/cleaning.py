@@ -1,0 +1,28 @@
+"""What the child does to one file: decode it whole, and write it anew without what it carried.
+
+A file that was decoded and encoded again holds no metadata, no second file behind its end and no
+malformed chunk for the next reader. Decoders are imported late: after the limits are set, and only
+the one that is needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from services.intake.cleaned import Clean
+from services.intake.magic import FONTS, PICTURES, Kind
+
+
+def clean(kind: Kind, source: Path, target: Path) -> Clean:
+    """Write the cleaned file to `target`; raise MediaRejectedError, or what a decoder raises."""
+    if kind in PICTURES:
+        from services.intake.picture import clean_picture  # noqa: PLC0415 - see the module
+
+        return clean_picture(kind, source, target)
+    if kind in FONTS:
+        from services.intake.font import clean_font  # noqa: PLC0415 - see the module
+
+        return clean_font(kind, source, target)
+    from services.intake.sound import clean_sound  # noqa: PLC0415 - see the module
+
+    return clean_sound(kind, source, target)

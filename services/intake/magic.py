@@ -1,0 +1,69 @@
+"""What a file is by its first bytes, and which kinds each role of an asset may have. Pure."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from contracts.assets import AssetRole
+from contracts.errors import MediaRejectedError
+
+HEAD_BYTES = 64
+
+
+class Kind(StrEnum):
+    """A kind of file that may come in."""
+
+    PNG = "PNG"
+    JPEG = "JPEG"
+    WEBP = "WEBP"
+    WAV = "WAV"
+    MP3 = "MP3"
+    FLAC = "FLAC"
+    OGG = "OGG"
+    M4A = "M4A"
+    TTF = "TTF"
+    OTF = "OTF"
+
+
+PICTURES = frozenset({Kind.PNG, Kind.JPEG, Kind.WEBP})
+SOUNDS = frozenset({Kind.WAV, Kind.MP3, Kind.FLAC, Kind.OGG, Kind.M4A})
+FONTS = frozenset({Kind.TTF, Kind.OTF})
+
+ALLOWED = {
+    AssetRole.LOGO: PICTURES,
+    AssetRole.PRODUCT: PICTURES,
+    AssetRole.REFERENCE: PICTURES,
+    AssetRole.AUDIO: SOUNDS,
+    AssetRole.FONT: FONTS,
+}
+
+_SIGNATURES = (
+    (Kind.PNG, re.compile(rb"\x89PNG\r\n\x1a\n", re.DOTALL)),
+    (Kind.JPEG, re.compile(rb"\xff\xd8\xff", re.DOTALL)),
+    (Kind.WEBP, re.compile(rb"RIFF.{4}WEBP", re.DOTALL)),
+    (Kind.WAV, re.compile(rb"RIFF.{4}WAVE", re.DOTALL)),
+    (Kind.FLAC, re.compile(rb"fLaC", re.DOTALL)),
+    (Kind.OGG, re.compile(rb"OggS\x00", re.DOTALL)),
+    (Kind.M4A, re.compile(rb".{4}ftyp(?:M4A |M4B |mp41|mp42|isom|iso2|dash)", re.DOTALL)),
+    (Kind.MP3, re.compile(rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", re.DOTALL)),
+    (Kind.TTF, re.compile(rb"\x00\x01\x00\x00|true", re.DOTALL)),
+    (Kind.OTF, re.compile(rb"OTTO", re.DOTALL)),
+)
+
+
+def kind_of(head: bytes, role: AssetRole) -> Kind:
+    """Say what a file is by its first HEAD_BYTES; MediaRejectedError unless the role may have it.
+
+    The file's name and its declared type are never asked.
+    """
+    allowed = ALLOWED[role]
+    wanted = ", ".join(sorted(allowed))
+    if not head:
+        raise MediaRejectedError("the file is empty")
+    kind = next((k for k, signature in _SIGNATURES if signature.match(head)), None)
+    if kind is None:
+        raise MediaRejectedError(f"the file is none of {wanted}")
+    if kind not in allowed:
+        raise MediaRejectedError(f"the file is {kind}; a {role} must be one of {wanted}")
+    return kind
