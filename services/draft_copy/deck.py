@@ -137,7 +137,9 @@ def _sentence(text: str) -> str:
 def _hashtags(reading: Reading) -> list[str]:
     """Return brand and product as hashtags: words joined, each with its capital."""
     tags = []
-    for name in (reading.brand, reading.product, reading.tagline):
+    # A tagline with an elision makes no readable tag.
+    tagline = "" if "\N{RIGHT SINGLE QUOTATION MARK}" in reading.tagline else reading.tagline
+    for name in (reading.brand, reading.product, tagline):
         parts = [
             re.sub(r"[^\w]", "", part)
             for part in re.split(r"[\s\N{RIGHT SINGLE QUOTATION MARK}'-]+", name)

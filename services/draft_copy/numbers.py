@@ -96,6 +96,14 @@ def amount(fact: Fact, locale: str) -> str:
     return f"{shown.value}{NARROW if language == 'fr' else NO_BREAK}{shown.unit}"
 
 
+def phrase(fact: Fact, locale: str) -> str:
+    """Return figure, unit and label for running text; an Arabic label may count to one itself."""
+    label = localized(fact.label, locale)
+    if fact.value == 1 and not fact.unit and "واحد" in label:
+        return label
+    return f"{amount(fact, locale)} {label}".strip()
+
+
 def _prefixed(language: str, locale: str) -> bool:
     if language == "pt":
         return locale.endswith("-BR")

@@ -138,14 +138,18 @@ def _choices(view: View) -> str:
             ("all", "All"),
             *((name, name.upper() if kind == "variant" else name) for name in names),
         ]
-        radios = "".join(
-            f"<label{attributes(title=language_name(name) if '-' in name else '')}>"
-            f'<input type="radio"{attributes(name=kind, id=f"{kind}-{name}", checked=name == "all")}>'
-            f"<span>{text(shown)}</span></label>"
-            for name, shown in options
-        )
+        radios = "".join(_radio(kind, name, shown) for name, shown in options)
         groups.append(f"<fieldset><legend>{label}</legend>{radios}</fieldset>")
     return f'<div class="bar-choices">{"".join(groups)}</div>' if groups else ""
+
+
+def _radio(kind: str, name: str, shown: str) -> str:
+    title = language_name(name) if "-" in name else ""
+    chosen = attributes(name=kind, id=f"{kind}-{name}", checked=name == "all")
+    return (
+        f"<label{attributes(title=title)}>"
+        f'<input type="radio"{chosen}><span>{text(shown)}</span></label>'
+    )
 
 
 def _counts(items: list[PackageItem], view: View, words: Words) -> str:
