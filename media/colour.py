@@ -58,6 +58,14 @@ def _srgb(lab: Lab) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.asarray(s, np.float64)
 
 
+def bgr_between(one: str, other: str, share: float) -> tuple[float, float, float]:
+    """Return the colour `share` of the way between two, B G R in 0..255, not rounded."""
+    a, b = np.array(oklab(one)), np.array(oklab(other))
+    lab = a + (b - a) * share
+    r, g, b_ = np.clip(_srgb((float(lab[0]), float(lab[1]), float(lab[2]))), 0, 1) * 255
+    return float(b_), float(g), float(r)
+
+
 def mixed(one: str, other: str, share: float) -> str:
     """Return the colour that lies `share` of the way (0..1) from one to the other."""
     a, b = oklab(one), oklab(other)

@@ -75,13 +75,21 @@ class Planes:
         )
 
     @classmethod
-    def from_bgr(cls, bgr: Bytes | Floats) -> Planes:
-        """Convert a (height, width, 3) picture in 0..255; float pictures keep their dither."""
+    def from_bgr(cls, bgr: Bytes | Floats, dither: Floats | None = None) -> Planes:
+        """Convert a (height, width, 3) picture in 0..255; OddSizeError when a side is odd.
+
+        `dither` is noise, (2, h, w) of any size, added to the colour planes before rounding.
+        """
         height, width = bgr.shape[:2]
         _check_even(width, height)
         full = cv2.transform(bgr.astype(np.float32, copy=False), _TO_YUV)
         half = cv2.resize(full, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        return cls(_round(full[..., 0], 16), _round(half[..., 1], 128), _round(half[..., 2], 128))
+        u, v = half[..., 1], half[..., 2]
+        if dither is not None:
+            again = (1, -(-u.shape[0] // dither.shape[1]), -(-u.shape[1] // dither.shape[2]))
+            noise = np.tile(dither, again)[:, : u.shape[0], : u.shape[1]]
+            u, v = u + noise[0], v + noise[1]
+        return cls(_round(full[..., 0], 16), _round(u, 128), _round(v, 128))
 
     def to_bgr(self) -> Bytes:
         """Convert back to a (height, width, 3) picture."""

@@ -1,0 +1,1 @@
+"""The draft engine for pictures: textless key visuals, drawn on the CPU."""

@@ -1,0 +1,1 @@
+"""The draft engine for shots: textless animated plates, drawn on the CPU."""
