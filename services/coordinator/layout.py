@@ -72,7 +72,9 @@ def film_boxes(kind: ShotKind, ratio: Ratio, insets: Insets, *, subject: bool) -
     """Return where type and subject of a shot stand; `subject` says that it shows the product."""
     left, top, right, _ = _area(insets)
     area = (left, top, right, caption_box(ratio, insets).y - _GAP)
-    if kind is ShotKind.STATS or (kind is ShotKind.END and not subject):
+    if kind is ShotKind.STATS:
+        return FilmBoxes(_box(area), None)
+    if kind is ShotKind.END and not subject and ratio is not Ratio.TALL:
         return FilmBoxes(_box(area), None)
     if kind is ShotKind.PRODUCT and not subject:
         kind = ShotKind.STATEMENT
