@@ -10,6 +10,7 @@ import msgspec
 
 from contracts.brief import Brief, Form, localized
 from services.draft_copy import signals
+from services.draft_copy.storyboard import BREATH
 
 
 class Picture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,7 +41,9 @@ def _scenes() -> Scenes:
 def picture(shot: str, brief: Brief) -> tuple[str, str]:
     """Return a shot's scene name and its prompt."""
     scenes = _scenes()
-    role = re.sub(r"\d+\Z", "", shot)
+    role, number = re.sub(r"\d+\Z", "", shot), re.sub(r"\A\D+", "", shot)
+    if role == BREATH and int(number) % 2 == 0:
+        role = "pause"  # two wordless shots in a row are not the same picture
     locale = brief.locales[0]
     worlds = [*signals.worlds(brief, locale), "any"]
     found = next(scenes.shot[w][role] for w in worlds if role in scenes.shot.get(w, {}))

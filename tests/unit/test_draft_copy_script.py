@@ -232,3 +232,15 @@ def test_the_tempo_is_read_from_the_music_or_guessed_from_its_mood() -> None:
     assert timing.tempo("warm, forward, 100 bpm") == (100.0, "warm, forward")
     assert timing.tempo("quiet piano") == (76.0, "quiet piano")
     assert timing.tempo("999 BPM gabber")[0] == 220.0
+
+
+def test_every_shot_has_a_scene_that_the_draft_engines_can_draw_and_a_prompt() -> None:
+    drawn = set("rings horizon train studio table panel disc rails interior pour".split())
+    for whole in (brief(length_seconds=90), train(length_seconds=90)):
+        script = write_script(whole, 0)
+        assert {shot.scene for shot in script.shots} <= drawn
+        for shot in script.shots:
+            assert "{" not in shot.prompt
+            assert "no text" in shot.prompt
+    scenes = {shot.name: shot.scene for shot in write_script(train(), 0).shots}
+    assert scenes["hook"] == "train"
