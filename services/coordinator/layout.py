@@ -119,6 +119,7 @@ def _tall(area: _Area, share: float) -> FilmBoxes:
 _STRIP = 3.0
 _LANDSCAPE = 1.15
 _TOWER = 0.45
+_PHONE = 0.7
 
 
 def still_boxes(width: int, height: int, insets: Insets, *, subject: bool) -> FilmBoxes:
@@ -137,6 +138,12 @@ def still_boxes(width: int, height: int, insets: Insets, *, subject: bool) -> Fi
         return _beside(area, 0.54 if subject else 0.60)
     if aspect <= _TOWER:
         return _above(area, 0.60)
+    if aspect < _PHONE:
+        # As in films: words keep to the safe area, the picture runs on to the frame's foot.
+        words = _above(area, 0.66).type_box
+        margin = min(insets.left, insets.right)
+        foot = words.y + words.h + _GAP
+        return FilmBoxes(words, _box((margin, foot, 1 - margin, _TALL_FOOT)))
     return _above(area, 0.52 if subject else 0.58)
 
 
