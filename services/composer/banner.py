@@ -132,7 +132,7 @@ def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | Non
         room = Box(box.left, 0, box.right, 1e4)
         offer = fit.fit(card.offer, Role.NOTE, room, largest=1.15 * unit, least=11, most_lines=3)
         pieces += block(offer, page.start, foot - offer.height, inks.text, page.align)
-        foot -= offer.height + 0.6 * unit
+        foot -= offer.height + 0.95 * unit
     room = Box(box.left, top, box.right, foot)
     return [*pieces, *_headline(page, words, room, inks, lines=6, middle=False)]
 

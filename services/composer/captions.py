@@ -42,9 +42,9 @@ class Group:
         return " ".join(token.text for token in self.tokens)
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two texts are the same but for case, spaces and punctuation."""
-    return _NOTHING.sub("", one).casefold() == _NOTHING.sub("", other).casefold()
+def words(text: str) -> set[str]:
+    """Return the words of a text without case and punctuation."""
+    return {bare for word in text.split() if (bare := _NOTHING.sub("", word).casefold())}
 
 
 def lines(timings: SpeechTimings) -> list[list[Token]]:
@@ -100,11 +100,11 @@ def _broken(
     tokens: list[Token], width_of: Callable[[str], float], room: float
 ) -> list[list[Token]]:
     """Break one line into as few groups as fit, as even as they can be, without orphans."""
-    words = [token.text for token in tokens]
-    for count in range(1, len(words) + 1):
+    parts = [token.text for token in tokens]
+    for count in range(1, len(parts) + 1):
         fitting = [
             lines
-            for lines in fit.breaks(words, count)
+            for lines in fit.breaks(parts, count)
             if len(lines) == count and all(width_of(line) <= room for line in lines)
         ]
         if fitting:

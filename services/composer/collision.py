@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from services.composer.boxes import Box
     from services.composer.piece import Piece
 
+_ROUNDING = 1.5  # px: baselines stand on whole pixels
 _TOUCH = 0.06  # of the smaller type size that two boxes of one block may share: swashes, marks
 
 
@@ -24,7 +25,7 @@ def check(pieces: Sequence[Piece], safe: Box | None, where: str) -> None:
     """Raise CollisionError if type overlaps type, or stands outside the safe area (if given)."""
     type_pieces = [piece for piece in pieces if piece.words]
     for one, other in combinations(type_pieces, 2):
-        slack = _TOUCH * min(one.size, other.size)
+        slack = max(_ROUNDING, _TOUCH * min(one.size, other.size))
         if one.ink.grown(-slack).overlaps(other.ink.grown(-slack)):
             raise CollisionError(
                 f"{where}: {one.words[:40]!r} and {other.words[:40]!r} overlap", field="work"

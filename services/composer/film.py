@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 WIPE_SECONDS = 0.42
 LONGEST_CAPITALS = 28  # characters; a longer headline in capitals is slow to read
-CAPITAL_LANGUAGES = frozenset({"en", "es", "fr", "it", "nl", "pt"})
+CAPITAL_LANGUAGES = frozenset({"en", "es", "it", "nl", "pt"})
+_SHORT_WORD = 3  # letters: such a word more does not make a caption worth reading
 
 
 class LayoutError(InvalidRequestError):
@@ -143,12 +144,13 @@ def _fresh(
 
 
 def _repeats(line: Sequence[Token], shot: FilmShot, card: EndCard) -> bool:
-    """Whether a spoken line only says what its shot shows in large type."""
-    said = " ".join(token.text for token in line)
+    """Whether a spoken line only says what its shot shows in large type, up to a short word."""
     shown = [shot.headline]
     if shot.kind is ShotKind.END:
-        shown += [card.tagline, card.offer, card.call_to_action]
-    return any(captions.same(said, words) for words in shown if words)
+        shown += [card.brand, card.tagline, card.offer, card.call_to_action]
+    said = captions.words(" ".join(token.text for token in line))
+    more = said - captions.words(" ".join(shown))
+    return len(more) <= 1 and all(len(word) <= _SHORT_WORD for word in more)
 
 
 def _narrowest(pages: Sequence[Page]) -> Page:

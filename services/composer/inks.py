@@ -32,6 +32,9 @@ LARGE_CONTRAST, SMALL_CONTRAST = 3.0, 4.5
 LARGE_SHARE = 0.034
 """Type from this share of the frame's short side up counts as large."""
 
+LARGE_PIXELS = 18.7
+"""Bold type from this size in px up counts as large where it is seen pixel by pixel: in banners."""
+
 _SCRIMS = (0.0, 0.28, 0.42, 0.56, 0.70, 0.84)
 _OUTLIERS = 4.0  # per cent of a line's background that may be worse: grain and tiny lights
 _APART = 0.12  # OKLab distance from which a second colour reads as a second colour
@@ -110,12 +113,14 @@ def _veiled(pixels: NDArray[np.float32], inks: Inks) -> NDArray[np.float32]:
     return np.asarray(pixels * (1 - inks.scrim) + blue_last * inks.scrim, np.float32)
 
 
-def needed_contrast(size: float, short_side: float) -> float:
-    """Return the least contrast of type of `size` px in a frame."""
-    return LARGE_CONTRAST if size >= LARGE_SHARE * short_side else SMALL_CONTRAST
+def needed_contrast(size: float, large: float) -> float:
+    """Return the least contrast of type of `size` px, where `large` px and more are large."""
+    return LARGE_CONTRAST if size >= large else SMALL_CONTRAST
 
 
-def faults(pieces: Sequence[Piece], ground: Backdrop, inks: Inks) -> list[IllegibleError]:
+def faults(
+    pieces: Sequence[Piece], ground: Backdrop, inks: Inks, large: float
+) -> list[IllegibleError]:
     """Return an error for every line that cannot be read on its background."""
     panels = [p for p in pieces if p.ground]
     found = []
@@ -127,7 +132,7 @@ def faults(pieces: Sequence[Piece], ground: Backdrop, inks: Inks) -> list[Illegi
             ratio = contrast(piece.colour, under[-1].ground)
         else:
             ratio = worst_contrast(piece.colour, _veiled(ground.pixels(piece.ink.grown(4)), inks))
-        needed = needed_contrast(piece.size, min(ground.width, ground.height))
+        needed = needed_contrast(piece.size, large)
         if ratio < needed:
             found.append(IllegibleError(piece.words, ratio, needed))
     return found
@@ -179,12 +184,19 @@ def button_colours(palette: Palette, ground: str) -> tuple[str, str]:
 
 
 def legible(
-    draw: Callable[[Inks], list[Piece]], ground: Backdrop, palette: Palette
+    draw: Callable[[Inks], list[Piece]],
+    ground: Backdrop,
+    palette: Palette,
+    *,
+    large: float | None = None,
 ) -> tuple[list[Piece], Inks]:
     """Return the first colouring of a layout in which every line can be read, and its inks.
 
-    `draw` sets the layout in given colours. Raises IllegibleError when none will do.
+    `draw` sets the layout in given colours; `large` is the size in px from which type counts as
+    large, by default a share of the frame. Raises IllegibleError when none will do.
     """
+    if large is None:
+        large = LARGE_SHARE * min(ground.width, ground.height)
     plain = Inks(palette.ink, palette.ink, palette.primary, palette.ink, palette.paper)
     probe = [piece.ink for piece in draw(plain) if piece.colour]
     if not probe:
@@ -193,7 +205,7 @@ def legible(
     worst: list[IllegibleError] = []
     for inks in candidates(palette, pixels):
         pieces = draw(inks)
-        worst = faults(pieces, ground, inks)
+        worst = faults(pieces, ground, inks, large)
         if not worst:
             return pieces, inks
     raise worst[0]

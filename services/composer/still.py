@@ -45,7 +45,7 @@ def still(work: StillWork, report: Report, files: Files) -> Iterator[Media]:
     report(0, 1, "still")
     logo = logo_of(files.path(work.look.logo)) if work.look.logo else None
     picture = finished(work, picture_of(files.path(work.picture), work.width, work.height), logo)
-    data, kind, suffix = _encoded(picture, work.max_bytes, small=work.banner)
+    data, kind, suffix = encoded(picture, work.max_bytes, small=work.banner)
     path = files.new(suffix)
     path.write_bytes(data)
     report(1, 1, "still")
@@ -91,7 +91,8 @@ def finished(work: StillWork, picture: NDArray[np.uint8], logo: Piece | None) ->
             raise LayoutError(f"{work.title}: {error}", field="work.headline") from None
         return [layer.piece for layer in layers]
 
-    pieces, colours = inks.legible(draw, inks.backdrop([picture]), work.look.palette)
+    large = inks.LARGE_PIXELS if work.banner else None
+    pieces, colours = inks.legible(draw, inks.backdrop([picture]), work.look.palette, large=large)
     check(pieces, page.safe, f"still {work.width} x {work.height}")
     if colours.scrim > 0:
         laid(picture, [inks.scrim(pieces, colours, work.width, work.height)])
@@ -129,7 +130,7 @@ def _as_shot(work: StillWork) -> FilmShot:
     )
 
 
-def _encoded(picture: NDArray[np.uint8], limit: int, *, small: bool) -> tuple[bytes, str, str]:
+def encoded(picture: NDArray[np.uint8], limit: int, *, small: bool) -> tuple[bytes, str, str]:
     """Return (bytes, media type, suffix): PNG for banners that fit as such, JPEG otherwise."""
     if small:
         data = encode_png(picture)

@@ -76,6 +76,11 @@ class MissingGlyphError(InvalidRequestError):
         super().__init__(f"no glyph for {missing!r} in {text!r}", field="text")
 
 
+def axes_of(family: str) -> dict[str, float]:
+    """Return the axes that a family's instance is set to."""
+    return dict(_INSTANCES[family][1])
+
+
 @cache
 def face(family: str) -> Any:  # noqa: ANN401  # skia ships no types
     """Return the skia typeface of one registered family, axes set."""
