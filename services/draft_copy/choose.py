@@ -95,5 +95,7 @@ def fill(line: Either, reading: Reading) -> Either | None:
 
 def _put(text: str, reading: Reading) -> str:
     for name, value in reading.slots.items():
-        text = text.replace(f"{{{name}}}", value)
+        slot = f"{{{name}}}"
+        # What begins a sentence begins with a capital, and so does the line.
+        text = text.replace(f". {slot}", f". {value[:1].upper()}{value[1:]}").replace(slot, value)
     return text[:1].upper() + text[1:]

@@ -235,7 +235,18 @@ def test_the_tempo_is_read_from_the_music_or_guessed_from_its_mood() -> None:
 
 
 def test_every_shot_has_a_scene_that_the_draft_engines_can_draw_and_a_prompt() -> None:
-    drawn = set("rings horizon train studio table panel disc rails interior pour".split())
+    drawn = {
+        "rings",
+        "horizon",
+        "train",
+        "studio",
+        "table",
+        "panel",
+        "disc",
+        "rails",
+        "interior",
+        "pour",
+    }
     for whole in (brief(length_seconds=90), train(length_seconds=90)):
         script = write_script(whole, 0)
         assert {shot.scene for shot in script.shots} <= drawn
