@@ -5,39 +5,35 @@ open, and only then is the message let go.
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from contracts import events
-from contracts.brief import Brand, Brief, Product
-from contracts.brief_check import check_brief
 from contracts.campaign import (
     CampaignRecord,
     CampaignState,
-    PastRevision,
     RerunCampaign,
     RunCampaign,
 )
-from contracts.canonical import digest
-from contracts.codec import decode_input
 from contracts.errors import (
     AdgenxError,
     ConflictError,
     ErrorInfo,
     InvalidIdError,
-    InvalidInputError,
-    InvalidRequestError,
     UnknownIdError,
 )
 from contracts.identity import NO_CAMPAIGN
 from contracts.subjects import ControlSubject, RequestSubject, campaign_key, parse_request
-from services.coordinator import plan, telling
-from services.coordinator.decide import trimmed
-from services.coordinator.sentence import brief_from_sentence
+from services.coordinator import telling
+from services.coordinator.acceptance import (
+    Wanted,
+    first_record,
+    next_record,
+    understand,
+    withdrawn_record,
+)
 from services.coordinator.world import Campaign, World
 
 log = structlog.get_logger(__name__)
@@ -52,15 +48,6 @@ class Message(NamedTuple):
     data: bytes
     sequence: int
     stored_at: float
-
-
-class Wanted(NamedTuple):
-    """A brief that was understood, or why not. `brief_hash` tells a repeat from another brief."""
-
-    brief: Brief
-    brief_hash: str
-    labels: dict[str, str]
-    error: ErrorInfo | None
 
 
 async def take_brief(world: World, message: Message) -> str | None:
@@ -124,88 +111,6 @@ async def _accept(
 
 def _was_refused(record: CampaignRecord) -> bool:
     return record.state is CampaignState.FAILED and record.plan is None
-
-
-def understand(
-    data: bytes,
-    kind: type[RunCampaign | RerunCampaign],
-    tenant: str,
-    campaign_id: str,
-    at: float,
-) -> Wanted:
-    """Decode and check what was sent; what is wrong with it becomes the `error`."""
-    body_hash = hashlib.sha256(data).hexdigest()
-    labels: dict[str, str] = {}
-    try:
-        message = decode_input(data, kind)
-        labels = message.labels
-        body_hash = digest(message.brief)
-        for field, given, actual in (
-            ("tenant", message.tenant, tenant),
-            ("campaign_id", message.campaign_id, campaign_id),
-        ):
-            if given not in ("", actual):
-                raise InvalidRequestError(f"{field}: differs from the subject's", field=field)
-        brief = _brief(message.brief, campaign_id)
-        check_brief(brief, tenant=tenant, today=datetime.fromtimestamp(at, UTC).date())
-    except InvalidInputError as error:
-        log.info("brief.refused", code=error.code, field=error.field)
-        return Wanted(unread_brief(campaign_id), body_hash, labels, _within_brief(error))
-    return Wanted(brief, body_hash, labels, None)
-
-
-def _brief(given: Brief | str, campaign_id: str) -> Brief:
-    if isinstance(given, str):
-        return brief_from_sentence(given, campaign_id)
-    if given.campaign != campaign_id:
-        raise InvalidRequestError(
-            "campaign: differs from the campaign id in the subject", field="campaign"
-        )
-    return given
-
-
-def _within_brief(error: AdgenxError) -> ErrorInfo:
-    """Name fields as the brief itself has them, wherever the error was found."""
-    info = error.info()
-    return msgspec.structs.replace(
-        info,
-        field=info.field.removeprefix("brief."),
-        message=info.message.removeprefix("brief."),
-    )
-
-
-def unread_brief(campaign_id: str) -> Brief:
-    """Return what stands in the record of a campaign whose brief was refused or never came."""
-    return Brief(
-        campaign=campaign_id,
-        brand=Brand(name="-"),
-        product=Product(name="-", what="-"),
-        placements=["instagram_reel"],
-        locales=["en-US"],
-    )
-
-
-def first_record(tenant: str, campaign_id: str, wanted: Wanted, at: float) -> CampaignRecord:
-    """Return the record of revision 1: open with its first stage planned, or refused."""
-    record = CampaignRecord(
-        tenant=tenant,
-        campaign_id=campaign_id,
-        revision=1,
-        state=CampaignState.OPEN,
-        brief=wanted.brief,
-        brief_hash=wanted.brief_hash,
-        accepted_at=at,
-        labels=wanted.labels,
-    )
-    return _begun(record, wanted, at)
-
-
-def _begun(record: CampaignRecord, wanted: Wanted, at: float) -> CampaignRecord:
-    if wanted.error is not None:
-        return msgspec.structs.replace(
-            record, state=CampaignState.FAILED, error=wanted.error, ended_at=at
-        )
-    return msgspec.structs.replace(record, plan=plan.first_stage(wanted.brief))
 
 
 async def _announce(world: World, key: str, record: CampaignRecord) -> None:
@@ -277,29 +182,6 @@ async def _next_revision(
     return following
 
 
-def next_record(record: CampaignRecord, wanted: Wanted, at: float) -> CampaignRecord:
-    """Return the record of the revision that takes this one's place."""
-    steps = record.plan.steps if record.plan else []
-    past = PastRevision(
-        revision=record.revision,
-        state=record.state,
-        steps={step.name: telling.request_id_of(record, step.name) for step in steps},
-        fenced=record.state.terminal,
-    )
-    fresh = CampaignRecord(
-        tenant=record.tenant,
-        campaign_id=record.campaign_id,
-        revision=record.revision + 1,
-        state=CampaignState.OPEN,
-        brief=wanted.brief,
-        brief_hash=wanted.brief_hash,
-        accepted_at=at,
-        past=trimmed([*record.past, past]),
-        labels=wanted.labels,
-    )
-    return _begun(fresh, wanted, at)
-
-
 async def take_cancel(world: World, tenant: str, campaign_id: str, at: float) -> str:
     """Take a campaign's cancel in and answer it; return the campaign's key.
 
@@ -322,11 +204,7 @@ async def _cancel(
     for _ in range(_ATTEMPTS):
         current = await world.campaign(key)
         if current is None:
-            wanted = Wanted(unread_brief(campaign_id), "", {}, None)
-            blank = first_record(tenant, campaign_id, wanted, at)
-            record = msgspec.structs.replace(
-                blank, state=CampaignState.CANCELLED, cancel_wanted=True, plan=None, ended_at=at
-            )
+            record = withdrawn_record(tenant, campaign_id, at)
             if await world.create(key, record):
                 return "unknown", record
             continue

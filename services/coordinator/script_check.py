@@ -11,7 +11,7 @@ from contracts.errors import AdgenxError
 from contracts.script import Script
 from services.coordinator.step import is_shot, is_variant
 
-MAX_SHOTS = 24
+MAX_SHOTS = 64
 _LONGER = 1.1
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -283,3 +287,32 @@ async def test_a_brief_under_an_id_in_use_is_refused(bus: Bus) -> None:
     record = await Records(bus, Bucket.CAMPAIGNS, CampaignRecord).get(f"{TENANT}.k")
     assert record is not None
     assert record.value.revision == 1
+
+
+async def test_the_process_serves_until_it_is_told_to_stop(
+    bus: Bus, nats_settings: Settings, s3_settings: Settings
+) -> None:
+    environ = {
+        **os.environ,
+        "ADGENX_NATS_URL": nats_settings.nats_url,
+        "ADGENX_NATS_USER": nats_settings.nats_user,
+        "ADGENX_NATS_PASSWORD": nats_settings.nats_password.reveal(),
+        "ADGENX_S3_ENDPOINT": s3_settings.s3_endpoint,
+        "ADGENX_S3_ACCESS_KEY": s3_settings.s3_access_key.reveal(),
+        "ADGENX_S3_SECRET_KEY": s3_settings.s3_secret_key.reveal(),
+        "ADGENX_MAKE_DURABLE": "server",
+        "ADGENX_DATA_DIR": str(s3_settings.data_dir),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.coordinator.run", env=environ, stderr=subprocess.DEVNULL
+    )
+    try:
+        await submit(bus, b"{", "broken")
+        result = await until(lambda: told(bus, "broken", "campaign_result.1"))
+        assert result.error.code == "MALFORMED_JSON"
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -332,7 +332,7 @@ def test_two_placements_with_one_cut_and_ratio_share_a_film() -> None:
 
 
 BROKEN = [
-    ({"shots": []}, "1 to 24 shots"),
+    ({"shots": []}, "1 to 64 shots"),
     ({"variants": []}, "variants"),
     ({"variants": ["A B"]}, "small letter"),
     ({"end_cards": {}}, "end card"),
