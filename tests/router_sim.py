@@ -28,6 +28,7 @@ from contracts.requests import GenerateImage
 from services.router.admission import Admitted, Message
 from services.router.advance import Advancer
 from services.router.cancelling import Canceller
+from services.router.decide import Seen
 from services.router.taking import Taken, Taker
 from services.router.telling import Word
 
@@ -102,8 +103,9 @@ class RouterProcess:
             ids = subjects.parse_request(message.subject)
             await self.advancer.advance(subjects.job_key(TENANT, "-", ids.request_id))
 
-    async def changed(self, key: str) -> None:
-        await self.advancer.advance(key)
+    async def changed(self, run_key: str, run: Seen[Run]) -> None:
+        self.advancer.memory.end(run_key, run)
+        await self.advancer.advance(run.value.job_key)
 
     async def cancel(self, sim: Sim, message: Message) -> None:
         await self.canceller.cancel(message.subject, message.data, message.stored_at)
@@ -187,12 +189,10 @@ class Sim:
         index = self.random.randrange(len(self.routers))
         router = self.routers[index]
         if kind == "run":
-            ended = [
-                r.value.job_key for r in self.world.runs.rows.values() if r.value.state.terminal
-            ]
+            ended = [r for r in self.world.runs.rows.items() if r[1].value.state.terminal]
             if ended:
-                key = self.random.choice(ended)
-                self._begin(index, key, kind, router.changed(key))
+                run_key, run = self.random.choice(ended)
+                self._begin(index, run.value.job_key, kind, router.changed(run_key, run))
             return
         messages = list(self.world.streams[kind].values())
         if not messages:

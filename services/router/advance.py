@@ -20,7 +20,7 @@ import structlog
 from contracts import subjects
 from contracts.codec import encode
 from contracts.errors import AdgenxError
-from contracts.jobs import CacheClaim, Job, JobRecord
+from contracts.jobs import CacheClaim, Job, JobRecord, Run
 from contracts.manifest import ServiceRecord
 from services.router import telling
 from services.router.admission import Admitted, Message, admit
@@ -68,10 +68,36 @@ class Memory:
         self.messages: _Recent[Message] = _Recent()
         self.admitted: _Recent[Admitted] = _Recent()
         self.claims: _Recent[str] = _Recent()
+        self.created: _Recent[int] = _Recent()
+        self.ended: _Recent[tuple[str, Seen[Run]]] = _Recent()
+
+    def create(self, key: str, job: Seen[JobRecord]) -> None:
+        """Remember a record that this process has just made: nobody can have run it yet."""
+        self.jobs.put(key, job)
+        self.created.put(key, job.revision)
+
+    def end(self, run_key: str, run: Seen[Run]) -> None:
+        """Remember an ended run, which never changes any more."""
+        self.ended.put(run.value.job_key, (run_key, run))
+
+    def run_of(self, key: str, job: Seen[JobRecord]) -> Seen[Run] | Unread | None:
+        """Return what is known of a job's run without looking."""
+        run_key, run = self.ended.get(key) or ("", None)
+        if run is not None and run_key == subjects.run_key(job.value.service, job.value.job_id):
+            return run
+        if self.created.pop(key) == job.revision:
+            return None
+        return UNREAD
+
+    def doubt(self, key: str) -> None:
+        """Believe nothing of a job but its message, which cannot change."""
+        for kept in (self.jobs, self.claims, self.created):
+            kept.pop(key)
 
     def forget(self, key: str) -> None:
         """Forget a job that is told."""
-        for kept in (self.jobs, self.messages, self.admitted, self.claims):
+        self.doubt(key)
+        for kept in (self.messages, self.admitted, self.ended):
             kept.pop(key)
 
 
@@ -99,8 +125,7 @@ class Advancer:
     async def advance(self, key: str, afresh: bool = False) -> Rest:  # noqa: FBT001, FBT002 - one callable for the desk
         """Take a job as far as it goes now. `afresh`: believe nothing, read everything."""
         if afresh:
-            self.memory.jobs.pop(key)
-            self.memory.claims.pop(key)
+            self.memory.doubt(key)
         facts = await self._look(key)
         for _ in range(STEPS):
             step = decide(facts)
@@ -109,8 +134,7 @@ class Advancer:
                     self.memory.forget(key)
                 return step
             if not await self._make(facts, step):
-                self.memory.jobs.pop(key)
-                self.memory.claims.pop(key)
+                self.memory.doubt(key)
                 facts = await self._look(key)
             elif isinstance(step, Release):
                 return Rest.WAITING
@@ -131,6 +155,8 @@ class Advancer:
         if message is not None:
             facts.message_sequence = message.sequence
             facts.admitted = self._understand(key, message)
+        if known is not None:
+            facts.run = self.memory.run_of(key, known)
         if known is not None and self.memory.claims.get(key) == known.value.cache_key:
             # Revision 0 is never compared with: one's own claim is not written again.
             facts.claim = Seen(CacheClaim(leader=key), 0)
@@ -262,8 +288,8 @@ class _Recent(Generic[V]):
         if len(self._entries) > REMEMBERED:
             self._entries.popitem(last=False)
 
-    def pop(self, key: str) -> None:
-        self._entries.pop(key, None)
+    def pop(self, key: str) -> V | None:
+        return self._entries.pop(key, None)
 
 
 def _claim_key(job: JobRecord) -> str:

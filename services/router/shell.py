@@ -31,6 +31,7 @@ from contracts.subjects import Bucket, Stream
 from services.router.admission import Message
 from services.router.advance import Advancer
 from services.router.cancelling import Canceller
+from services.router.decide import Seen
 from services.router.desk import Desk
 from services.router.directory import Directory
 from services.router.floor import Floor
@@ -64,6 +65,7 @@ class Router:
         services = self._directory.services
         advancer = Advancer(stores, self._floor, services, self._changed)
         self._desk = Desk(advancer.advance)
+        self._memory = advancer.memory
         self._taker = Taker(stores, advancer.memory, services, self._tell)
         self._canceller = Canceller(stores, self._asked, self._doubt)
         self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in)
@@ -128,6 +130,8 @@ class Router:
             # A deletion marker, or a newer version's: the sweep looks at the job itself.
             run = None
         if run is not None and run.state.terminal:
+            run_key = delivery.subject.removeprefix(subject_of(Bucket.RUNS, ""))
+            self._memory.end(run_key, Seen(run, delivery.sequence))
             await self._desk.advance(run.job_key)
         await ack(self._bus, delivery)
 

@@ -105,7 +105,7 @@ class Taker:
         key = job_key(ids.tenant, ids.campaign_id, ids.request_id)
         revision = await self._stores.jobs.create(key, job)
         if revision is not None:
-            self._memory.jobs.put(key, Seen(job, revision))
+            self._memory.create(key, Seen(job, revision))
             self._memory.messages.put(key, message)
             return Taken.RECORDED
         found = await self._stores.jobs.get(key)
@@ -120,7 +120,7 @@ class Taker:
         key = job_key(ids.tenant, ids.campaign_id, ids.request_id)
         if admission.same_request(job, request_hash):
             # Somebody else has been here before us: what this process believed is worth nothing.
-            self._memory.claims.pop(key)
+            self._memory.doubt(key)
             self._memory.jobs.put(key, found)
             self._memory.messages.put(key, message)
             return Taken.RECORDED
