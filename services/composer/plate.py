@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -46,23 +47,28 @@ def shape_of(path: Path) -> Shape:
 
 
 def samples(path: Path, width: int, height: int, seconds: float) -> list[NDArray[np.uint8]]:
-    """Return a few pictures of the first `seconds` of a plate, BGR at the film's shape, small.
+    """Return a few pictures of the first `seconds` of a plate, BGR at the film's size.
 
-    Only key frames are decoded: they stand every two seconds and cost next to nothing.
+    Only key frames are decoded: they stand every two seconds and cost next to nothing. Raises
+    MediaRejectedError for what is no film.
     """
-    found = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.codec_context.skip_frame = "NONKEY"
-        for frame in container.decode(stream):
-            if frame.time is not None and frame.time > seconds:
-                break
-            found.append(fitted(from_frame(frame), width, height).to_bgr())
-            if len(found) == _SAMPLES:
-                break
+    try:
+        found = [fitted(picture, width, height).to_bgr() for picture in _key_frames(path, seconds)]
+    except (av.FFmpegError, IndexError) as error:
+        raise MediaRejectedError(f"plate {path.name} is no film: {error}", field="plate") from error
     if not found:
         raise MediaRejectedError(f"plate {path.name} has no picture", field="plate")
     return found
+
+
+def _key_frames(path: Path, seconds: float) -> Iterator[Planes]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONKEY"
+        for frame in islice(container.decode(stream), _SAMPLES):
+            if frame.time is not None and frame.time > seconds:
+                return
+            yield from_frame(frame)
 
 
 def reader(width: int, height: int, fps: int) -> Callable[[Path, int, int], Iterator[Planes]]:
