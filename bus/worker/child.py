@@ -1,0 +1,241 @@
+"""The model's own process: `python -m bus.worker.child <folder>`, started by its worker.
+
+It speaks the protocol of frames.py. The model loads once and serves one job after another. The
+process never outlives its worker, and takes with it whatever the model has started, also when the
+model hangs in native code: a guard of a few kilobytes waits for the closed pipe in its stead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import itertools
+import os
+import queue
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bus.worker.folder import load_model, open_folder
+from bus.worker.frames import (
+    Answer,
+    CancelJob,
+    Done,
+    Failed,
+    Made,
+    Ready,
+    RunJob,
+    Ticked,
+    command_decoder,
+    line,
+)
+from bus.worker.model import Media, Model
+from contracts.artifacts import ArtifactRef
+from contracts.errors import (
+    AdgenxError,
+    ArtifactMissingError,
+    JobCancelledError,
+    ModelFailedError,
+    OutOfMemoryError,
+)
+
+NICENESS = 5
+"""The worker's heartbeats and the servers go first."""
+OOM_SCORE = 500
+"""If the kernel must end somebody, then a model and not a server."""
+TICK_SECONDS = 0.05
+"""Progress goes up the pipe at most this often; the last value always does."""
+_TRACEBACK_LIMIT = 8000
+_MESSAGE_LIMIT = 200
+_PR_SET_PDEATHSIG = 1
+
+
+class Pipe:
+    """The way up to the worker; frames from any thread stay whole."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._waiting: Ticked | None = None
+        self._phase = ""
+        self._sent_at = 0.0
+
+    def send(self, frame: Answer) -> None:
+        """Write a frame, after the progress that still waits."""
+        with self._lock:
+            self._flush()
+            self._write(frame)
+
+    def tick(self, frame: Ticked) -> None:
+        """Write progress now, or keep the newest of it back for a moment."""
+        with self._lock:
+            self._waiting = frame
+            now = time.monotonic()
+            if frame.phase != self._phase or now - self._sent_at >= TICK_SECONDS:
+                self._phase, self._sent_at = frame.phase, now
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting is not None:
+            self._write(self._waiting)
+            self._waiting = None
+
+    def _write(self, frame: Answer) -> None:
+        view = memoryview(line(frame))
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+class Inbox:
+    """What the worker says: runs in order, and which one of them is no longer wanted."""
+
+    def __init__(self, commands: BinaryIO) -> None:
+        self._runs: queue.Queue[RunJob] = queue.Queue()
+        self._cancelled: set[str] = set()
+        threading.Thread(target=self._read, args=(commands,), daemon=True).start()
+
+    def __iter__(self) -> Iterator[RunJob]:
+        """Yield runs for as long as the process lives."""
+        while True:
+            yield self._runs.get()
+
+    def cancelled(self, job_id: str) -> bool:
+        """Say whether this job is no longer wanted."""
+        return job_id in self._cancelled
+
+    def _read(self, commands: BinaryIO) -> None:
+        for text in commands:
+            match command_decoder.decode(text):
+                case CancelJob(job_id=job_id):
+                    self._cancelled.add(job_id)
+                case RunJob(job_id=job_id) as run:
+                    self._cancelled.discard(job_id)  # a late cancel of the run before
+                    self._runs.put(run)
+        end_group()
+
+
+class JobFiles:
+    """Files of one job: inputs that the worker has brought, and fresh paths in its scratch."""
+
+    def __init__(self, inputs: dict[str, str], scratch: Path) -> None:
+        self._inputs = inputs
+        self._scratch = scratch
+        self._numbers = itertools.count()
+
+    def path(self, ref: ArtifactRef) -> Path:
+        """Return an input as a local file."""
+        found = self._inputs.get(ref.sha256)
+        if found is None:
+            raise ArtifactMissingError(f"the request holds no artifact {ref.sha256[:12]}")
+        return Path(found)
+
+    def new(self, suffix: str) -> Path:
+        """Return the path of a file that does not exist yet."""
+        return self._scratch / f"{next(self._numbers)}{suffix}"
+
+
+def end_group() -> None:
+    """End this process and everything it has started, at once."""
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def guard(commands: int) -> None:
+    """Fork a watcher that ends the whole group when the worker's end of the pipe closes.
+
+    A thread could not: native code that holds the interpreter's lock would hold it up. It must be
+    forked while the process is small and has one thread.
+    """
+    if os.getpgid(0) != os.getpid():
+        return  # not a group of our own: started by hand
+    child = os.getpid()
+    if os.fork() != 0:
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(commands, 0)  # no event but the hang-up, which is always reported
+    if os.getppid() == child:
+        poll.poll()
+        end_group()
+    os._exit(0)
+
+
+def take_pipes() -> tuple[int, int]:
+    """Move the protocol's pipes out of reach: whatever prints from now on, prints to the log."""
+    commands, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return commands, answers
+
+
+def lower_priority() -> None:
+    """Let the worker, the servers and people go first."""
+    os.nice(NICENESS)
+    with contextlib.suppress(OSError):  # /proc may be read-only in a sandbox
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+
+
+def failed(error: BaseException) -> Failed:
+    """Return any exception as a frame: typed errors as they are, the rest as MODEL_FAILED."""
+    match error:
+        case AdgenxError():
+            info = error.info()
+        case MemoryError():
+            info = OutOfMemoryError("the model asked for more memory than there is").info()
+        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's, which is no MemoryError
+            info = OutOfMemoryError("the model asked for more memory than the device has").info()
+        case _:
+            words = " ".join(str(error).split())[:_MESSAGE_LIMIT]
+            info = ModelFailedError(f"{type(error).__name__}: {words}").info()
+    text = "".join(traceback.format_exception(error))
+    return Failed(error=info, traceback=text[-_TRACEBACK_LIMIT:])
+
+
+def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
+    """Run the model once and tell what came of it."""
+
+    def report(done: int, total: int, phase: str) -> None:
+        if inbox.cancelled(job.job_id):
+            raise JobCancelledError("the job was cancelled")
+        pipe.tick(Ticked(done=done, total=total, phase=phase))
+
+    try:
+        for media in model.run(job.request, report, JobFiles(job.inputs, Path(job.scratch))):
+            if not isinstance(media, Media):
+                raise TypeError(f"run() yielded {type(media).__name__}, not Media")  # noqa: TRY301 - reported below like every mistake of a model
+            if inbox.cancelled(job.job_id):
+                raise JobCancelledError("the job was cancelled")  # noqa: TRY301 - as in report
+            pipe.send(Made(media=media))
+        pipe.send(Done())
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise anything; it becomes a typed error
+        pipe.send(failed(error))
+
+
+def main(arguments: list[str]) -> int:
+    """Load the model of a folder and serve jobs until the worker closes the pipe."""
+    commands, answers = take_pipes()
+    guard(commands)
+    lower_priority()
+    pipe, inbox = Pipe(answers), Inbox(os.fdopen(commands, "rb"))
+    began = time.monotonic()
+    try:
+        model = load_model(open_folder(Path(arguments[0])))
+        model.load()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as in run_job
+        pipe.send(failed(error))
+        return 1
+    pipe.send(Ready(load_seconds=time.monotonic() - began))
+    for job in inbox:
+        run_job(model, job, inbox, pipe)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,108 @@
+r"""The pipe protocol between a worker and its model's process; any language can speak it.
+
+Each frame is one line of JSON with the field `frame`. The child reads frames on its standard input
+and writes frames on its standard output, which it must put out of the model's reach before any of
+the model's code runs. What the model prints goes to standard error, and from there to the log.
+
+    worker                                   child
+                                      <-     {"frame":"ready","load_seconds":1.2}
+    {"frame":"run","job_id":"a", ...} ->
+                                      <-     {"frame":"progress","done":1,"total":9,"phase":"shots"}
+    {"frame":"cancel","job_id":"a"}   ->     (at any time; too late is no error)
+                                      <-     {"frame":"media","media":{"path":"/…/0.mp4",…}}
+                                      <-     {"frame":"done"}   or   {"frame":"failed","error":{…}}
+    (the next run)                    ->
+
+One run at a time. `inputs` maps the sha256 of every input artifact to a local file; outputs are
+new files inside `scratch`. `failed` instead of `ready` says that loading failed. A closed standard
+input means: end at once, with everything you have started.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bus.worker.model import Media
+from contracts.errors import ErrorInfo
+from contracts.requests import Request
+
+
+class _Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame"):
+    """Fields that a reader does not know are ignored."""
+
+
+class RunJob(_Frame, frozen=True, kw_only=True, tag="run"):
+    """Do this job."""
+
+    job_id: str
+    request: Request
+    inputs: dict[str, str]
+    scratch: str
+
+
+class CancelJob(_Frame, frozen=True, kw_only=True, tag="cancel"):
+    """The job is no longer wanted; the answer is `failed` with code CANCELLED, or `done`."""
+
+    job_id: str
+
+
+class Ready(_Frame, frozen=True, kw_only=True, tag="ready"):
+    """The model is loaded."""
+
+    load_seconds: float
+
+
+class Ticked(_Frame, frozen=True, kw_only=True, tag="progress"):
+    """`done` of `total` steps of a phase are done."""
+
+    done: int
+    total: int
+    phase: str
+
+
+class Made(_Frame, frozen=True, kw_only=True, tag="media"):
+    """One output is finished."""
+
+    media: Media
+
+
+class Done(_Frame, frozen=True, kw_only=True, tag="done"):
+    """The run is over, and all outputs have been named."""
+
+
+class Failed(_Frame, frozen=True, kw_only=True, tag="failed"):
+    """The run, or the loading, failed. `traceback` is for the log alone."""
+
+    error: ErrorInfo
+    traceback: str = ""
+
+
+Command = RunJob | CancelJob
+Answer = Ready | Ticked | Made | Done | Failed
+
+LINE_LIMIT = 4 * 1024 * 1024
+"""Bytes of the longest frame that a worker reads."""
+
+
+def _encode_other(value: Any) -> Any:  # noqa: ANN401 - msgspec's hook signature
+    return str(value)  # pathlib.Path, the only foreign type in a frame
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_encode_other)
+
+
+def line(frame: Command | Answer) -> bytes:
+    """Return a frame as a line."""
+    return _encoder.encode(frame) + b"\n"
+
+
+def _decode_other(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's hook signature
+    return kind(value)
+
+
+command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(RunJob | CancelJob)
+answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(
+    Ready | Ticked | Made | Done | Failed, dec_hook=_decode_other
+)

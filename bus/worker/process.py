@@ -1,0 +1,325 @@
+"""The worker's side of a model's process: starting, running, cancelling, and how it ended.
+
+The event loop only moves frames; nothing that the model does can hold it up. A process is used
+for one job at a time, and never again after it has failed in a way that leaves its state in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import structlog
+
+from bus.worker.folder import ServiceFolder
+from bus.worker.frames import (
+    LINE_LIMIT,
+    Answer,
+    CancelJob,
+    Done,
+    Failed,
+    Made,
+    Ready,
+    RunJob,
+    Ticked,
+    answer_decoder,
+    line,
+)
+from bus.worker.model import Media
+from contracts.errors import (
+    AdgenxError,
+    ChildLostError,
+    ErrorInfo,
+    JobCancelledError,
+    ModelFailedError,
+    OutOfMemoryError,
+    StalledError,
+)
+
+log = structlog.get_logger(__name__)
+
+CANCEL_GRACE_SECONDS = 2.0
+"""A cancelled model that has not stopped by then is killed."""
+LAST_WORDS_SECONDS = 0.5
+"""How long an ended process's pipe is still read."""
+LOAD_SECONDS = 120.0
+"""Any model may take this long to load; one that says more in its manifest, four times that."""
+_PRINTED_LIMIT = 400
+_ROOT = Path(__file__).resolve().parents[2]
+_WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_")
+
+OnTick = Callable[[Ticked], None]
+
+
+def oom_kills() -> int:
+    """Return how many processes this kernel has ended for want of memory."""
+    with contextlib.suppress(OSError), Path("/proc/vmstat").open(encoding="ascii") as file:
+        for row in file:
+            name, _, value = row.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    return 0
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return a model's environment: without the credentials of the bus and the store."""
+    kept = {k: v for k, v in environ.items() if not k.startswith(_WITHHELD)}
+    path = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+
+
+def _classes(root: type[AdgenxError]) -> dict[str, type[AdgenxError]]:
+    found = {root.code: root}
+    for kind in root.__subclasses__():
+        found |= _classes(kind)
+    return found
+
+
+def typed(info: ErrorInfo) -> AdgenxError:
+    """Return the typed error behind its code; an unknown one is a ModelFailedError."""
+    kind = _classes(AdgenxError).get(info.code, ModelFailedError)
+    return kind(info.message, field=info.field)
+
+
+class _Wire(asyncio.SubprocessProtocol):
+    """Cuts the child's output into frames and its prints into log lines."""
+
+    def __init__(self, service: str) -> None:
+        self.frames: asyncio.Queue[Answer | None] = asyncio.Queue()
+        self.exited = asyncio.Event()
+        self._log = log.bind(service=service)
+        self._answers = b""
+        self._printed = b""
+        self._over = False
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == 1:
+            *lines, self._answers = (self._answers + data).split(b"\n")
+            for text in lines:
+                self._take(text)
+            if len(self._answers) > LINE_LIMIT:
+                self._end("a frame is too long")
+        else:
+            *lines, self._printed = (self._printed + data).replace(b"\r", b"\n").split(b"\n")
+            for text in lines:
+                self._print(text)
+            self._printed = self._printed[-_PRINTED_LIMIT:]
+
+    def _take(self, text: bytes) -> None:
+        try:
+            self.frames.put_nowait(answer_decoder.decode(text))
+        except msgspec.DecodeError as error:
+            self._end(str(error))
+
+    def _end(self, why: str) -> None:
+        self._log.error("child.misspoke", error=why)
+        self.finish()
+
+    def _print(self, text: bytes) -> None:
+        if text.strip():
+            self._log.info("model.printed", line=text[:_PRINTED_LIMIT].decode("utf-8", "replace"))
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if fd == 1:
+            self.finish()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        # What it wrote last may still be in the pipe, or a stray grandchild may hold that open.
+        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.finish)
+
+    def finish(self) -> None:
+        """Say, once, that no frame will come any more."""
+        if not self._over:
+            self._over = True
+            self.frames.put_nowait(None)
+
+
+class ModelProcess:
+    """A loaded model in a process of its own. Made by `start`; end it with `end`."""
+
+    def __init__(
+        self,
+        service: ServiceFolder,
+        transport: asyncio.SubprocessTransport,
+        wire: _Wire,
+        count_oom_kills: Callable[[], int],
+    ) -> None:
+        self._service = service
+        self._transport = transport
+        self._wire = wire
+        self._count_oom_kills = count_oom_kills
+        self._oom_kills = count_oom_kills()
+        self._job_id = ""
+        self._cancelling: asyncio.TimerHandle | None = None
+        self._usable = True
+        self.pid = transport.get_pid()
+        self.load_seconds = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Say whether another job may be given to it."""
+        return self._usable and not self._wire.exited.is_set()
+
+    async def exited(self) -> None:
+        """Return when the process is gone."""
+        await self._wire.exited.wait()
+
+    async def loaded(self) -> None:
+        """Wait until the model is loaded; raises what came instead, as a typed error."""
+        limit = max(LOAD_SECONDS, 4 * self._service.manifest.resources.load_seconds)
+        match await self._next(limit, "loading"):
+            case Ready(load_seconds=seconds):
+                self.load_seconds = seconds
+            case Failed() as failed:
+                raise self._failed(failed)
+            case frame:
+                raise self._misspoke(frame)
+
+    async def run(self, job: RunJob, on_tick: OnTick) -> list[Media]:
+        """Run one job and return its outputs.
+
+        Raises what the model raised if that is one of ours; ModelFailedError, OutOfMemoryError,
+        StalledError or ChildLostError for what happened to it; JobCancelledError after `cancel`.
+        """
+        self._job_id = job.job_id
+        self._oom_kills = self._count_oom_kills()
+        self._send(job)
+        try:
+            return await self._outputs(job, on_tick)
+        finally:
+            self._job_id = ""
+            if self._cancelling is not None:
+                self._cancelling.cancel()
+                self._cancelling = None
+
+    async def _outputs(self, job: RunJob, on_tick: OnTick) -> list[Media]:
+        made: list[Media] = []
+        while True:
+            match await self._next(self._service.manifest.resources.stall_seconds, "running"):
+                case Ticked() as tick:
+                    on_tick(tick)
+                case Made(media=media):
+                    made.append(self._checked(media, job, made))
+                case Done():
+                    if not made:
+                        raise ModelFailedError("the model ended without an output")
+                    return made
+                case Failed() as failed:
+                    raise self._failed(failed)
+                case frame:
+                    raise self._misspoke(frame)
+
+    def cancel(self) -> None:
+        """Stop the run: by asking, and by force if that does not help. `run` raises soon."""
+        if self._job_id and self._cancelling is None:
+            self._send(CancelJob(job_id=self._job_id))
+            loop = asyncio.get_running_loop()
+            self._cancelling = loop.call_later(CANCEL_GRACE_SECONDS, self.kill)
+
+    def kill(self) -> None:
+        """End the process and everything it has started, now."""
+        self._usable = False
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """End the process and wait until its memory is given back."""
+        self.kill()
+        await self.exited()
+        self._transport.close()
+
+    def _send(self, frame: RunJob | CancelJob) -> None:
+        stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
+        stdin.write(line(frame))
+
+    async def _next(self, limit_seconds: float, doing: str) -> Answer:
+        try:
+            async with asyncio.timeout(limit_seconds):
+                frame = await self._wire.frames.get()
+        except TimeoutError:
+            self.kill()
+            raise self._unless_cancelled(
+                StalledError(f"no progress for {limit_seconds:g} s while {doing}")
+            ) from None
+        if frame is None:
+            raise await self._lost()
+        return frame
+
+    async def _lost(self) -> AdgenxError:
+        self.kill()  # what it started must not outlive it
+        await self.exited()
+        status = self._transport.get_returncode()
+        status = 0 if status is None else status
+        if status == -signal.SIGKILL and self._count_oom_kills() > self._oom_kills:
+            return self._unless_cancelled(OutOfMemoryError("the kernel ended it for its memory"))
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return self._unless_cancelled(ChildLostError(f"the model's process ended {how}"))
+
+    def _unless_cancelled(self, error: AdgenxError) -> AdgenxError:
+        return JobCancelledError("the job was cancelled") if self._cancelling else error
+
+    def _failed(self, failed: Failed) -> AdgenxError:
+        error = typed(failed.error)
+        if isinstance(error, (ModelFailedError, OutOfMemoryError)):
+            self._usable = False  # its state is in doubt; a new process costs one loading
+            log.error(
+                "model.failed",
+                service=self._service.name,
+                error=failed.error.message,
+                traceback=failed.traceback,
+            )
+        return error
+
+    def _checked(self, media: Media, job: RunJob, before: list[Media]) -> Media:
+        """Return the output if it is a new file of the job's scratch with a name of its own."""
+        if not media.path.resolve().is_relative_to(Path(job.scratch).resolve()):
+            wrong = "is not in the job's scratch folder"
+        elif not media.path.is_file():
+            wrong = "does not exist"
+        elif any(media.name == m.name for m in before):
+            wrong = "has the name of another"
+        else:
+            return media
+        self.kill()  # it is still at work
+        raise ModelFailedError(f"output {media.name!r} {wrong}")
+
+    def _misspoke(self, frame: Answer) -> AdgenxError:
+        self.kill()
+        return ChildLostError(f"the model's process said {type(frame).__name__} out of turn")
+
+
+async def start(
+    service: ServiceFolder, count_oom_kills: Callable[[], int] = oom_kills
+) -> ModelProcess:
+    """Start a model's process and wait until it is loaded. Raises a typed error if it cannot."""
+    loop = asyncio.get_running_loop()
+    transport, wire = await loop.subprocess_exec(
+        lambda: _Wire(service.name),
+        *(sys.executable, "-m", "bus.worker.child", str(service.path)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=child_environment(os.environ),
+        start_new_session=True,
+    )
+    process = ModelProcess(service, transport, wire, count_oom_kills)
+    try:
+        await process.loaded()
+    except BaseException:
+        await asyncio.shield(process.end())
+        raise
+    log.info(
+        "model.loaded",
+        service=service.name,
+        pid=process.pid,
+        seconds=round(process.load_seconds, 3),
+    )
+    return process

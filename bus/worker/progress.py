@@ -1,0 +1,66 @@
+"""A job's progress on its way out: at most four ticks a second, never falling, the last one sent."""
+
+from __future__ import annotations
+
+import time
+
+from bus.connection import Bus
+from bus.worker.frames import Ticked
+from contracts import subjects
+from contracts.codec import encode
+from contracts.events import Progress
+from contracts.jobs import Job
+
+EVERY_SECONDS = 0.25
+
+
+class Reporter:
+    """Publishes one attempt's progress by core publish: a lost tick is followed by another."""
+
+    def __init__(self, bus: Bus, job: Job, attempt: int) -> None:
+        self._bus = bus
+        self._job = job
+        self._attempt = attempt
+        self._subject = subjects.progress(job.tenant, job.campaign_id, job.request_id)
+        self._fraction = 0.0
+        self._phase = ""
+        self._sent_at = 0.0
+        self._newest: Progress | None = None
+
+    def tick(self, frame: Ticked) -> Progress | None:
+        """Take a tick in; return what is to be published now, if anything."""
+        share = frame.done / frame.total if frame.total > 0 else 0.0
+        self._fraction = min(1.0, max(self._fraction, share))
+        self._newest = self._progress(frame)
+        now = time.monotonic()
+        if frame.phase == self._phase and now - self._sent_at < EVERY_SECONDS:
+            return None
+        self._phase, self._sent_at = frame.phase, now
+        return self._take()
+
+    async def publish(self, progress: Progress | None) -> None:
+        """Publish, if there is something to publish."""
+        if progress is not None:
+            await self._bus.publish(self._subject, encode(progress))
+
+    async def finish(self) -> None:
+        """Publish the newest tick, if it was held back."""
+        await self.publish(self._take())
+
+    def _take(self) -> Progress | None:
+        newest, self._newest = self._newest, None
+        return newest
+
+    def _progress(self, frame: Ticked) -> Progress:
+        return Progress(
+            request_id=self._job.request_id,
+            campaign_id=self._job.campaign_id,
+            service=self._job.service,
+            phase=frame.phase,
+            done=frame.done,
+            total=frame.total,
+            fraction=self._fraction,
+            attempt=self._attempt,
+            at=time.time(),
+            labels=self._job.labels,
+        )

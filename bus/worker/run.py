@@ -1,0 +1,31 @@
+"""`python -m bus.worker.run <service>`: one worker process of one model service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from bus import connection, settings, telemetry
+from bus.worker.folder import find
+from bus.worker.loop import serve
+from contracts.errors import AdgenxError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM; the exit status says whether the connection was lost for good."""
+    parser = argparse.ArgumentParser(prog="python -m bus.worker.run")
+    parser.add_argument("service", help="the name of its folder")
+    name = parser.parse_args(argv).service
+    try:
+        found = settings.load()
+        service = find(name, found.service_folders)
+        telemetry.configure(name, found)
+        return asyncio.run(connection.serve(found, name, lambda bus: serve(bus, service)))
+    except AdgenxError as error:
+        sys.stderr.write(f"{name}: {error.code}: {error.message}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Finished work on the local disk, until it is stored and committed.
+
+    <spool>/<service>/work/<worker>/<n>/     scratch of running jobs; a dead worker's is swept
+    <spool>/<service>/done/<job_id>/         outputs, and result.json written after their bytes
+    <spool>/<service>/inputs/<sha256>        input artifacts, least recently used leave first
+
+A store that is away, or a worker that is killed after the model has finished, costs no second run:
+the next delivery of the job adopts what lies here, if the same engine made it for the same request.
+The marker holds the hash of every file, and the upload checks it: torn bytes are never adopted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import secrets
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+
+from bus.artifacts import sha256_of
+from bus.worker.model import Media
+from contracts import canonical
+from contracts.artifacts import ArtifactRef, artifact_key
+from contracts.requests import Request
+
+MARKER = "result.json"
+LOCK = "lock"
+KEEP_SECONDS = 48 * 3600.0
+"""A finished result that nobody came for is removed at a later start."""
+PART_SECONDS = 3600.0
+"""A download that was begun so long ago was broken off."""
+SYNC_FROM_SECONDS = 1.0
+"""A run as long as this is worth an fsync; a shorter one is repeated sooner than that."""
+
+
+class Made(msgspec.Struct, frozen=True):
+    """What a run made, and how long it took."""
+
+    media: list[Media]
+    run_seconds: float
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A finished run. `outputs` are complete but for not being stored; `files` lie beside them."""
+
+    job_id: str
+    request_hash: str
+    revision: str
+    outputs: list[ArtifactRef]
+    files: list[str]
+    run_seconds: float
+
+
+class Spool:
+    """The folders of one service on this machine; several workers may share them. Blocks."""
+
+    def __init__(self, root: Path, service: str, revision: str) -> None:
+        self._done = root / service / "done"
+        self._work = root / service / "work"
+        self.inputs = root / service / "inputs"
+        self._revision = revision
+        self._numbers = itertools.count()
+        for folder in (self._done, self._work, self.inputs):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._sweep(time.time())
+        self._own = self._work / secrets.token_hex(6)
+        self._own.mkdir()
+        self._lock = os.open(self._own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove this worker's scratch. Finished results stay."""
+        shutil.rmtree(self._own, ignore_errors=True)
+        os.close(self._lock)
+
+    def scratch(self) -> Path:
+        """Return a fresh folder for one run."""
+        folder = self._own / str(next(self._numbers))
+        folder.mkdir()
+        return folder
+
+    def discard(self, folder: Path) -> None:
+        """Remove a scratch folder."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def keep(self, job_id: str, request: Request, tenant: str, made: Made) -> Finished:
+        """Move a run's outputs out of its scratch and mark them as finished."""
+        sync = made.run_seconds >= SYNC_FROM_SECONDS
+        folder = self._done / job_id
+        part = self._own / f"{next(self._numbers)}.done"
+        part.mkdir()
+        outputs = []
+        for number, media in enumerate(made.media):
+            path = part / str(number)
+            media.path.rename(path)
+            outputs.append(_ref(media, path, tenant))
+            if sync:
+                _fsync(path)
+        finished = Finished(
+            job_id=job_id,
+            request_hash=canonical.request_hash(request),
+            revision=self._revision,
+            outputs=outputs,
+            files=[str(folder / str(number)) for number in range(len(outputs))],
+            run_seconds=made.run_seconds,
+        )
+        marker = part / MARKER
+        marker.write_bytes(msgspec.json.encode(finished))
+        if sync:
+            _fsync(marker)
+            _fsync(part)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+        return finished
+
+    def find(self, job_id: str, request: Request) -> Finished | None:
+        """Return the finished result of this very request by this very engine, if it lies here."""
+        try:
+            found = msgspec.json.decode((self._done / job_id / MARKER).read_bytes(), type=Finished)
+        except (OSError, msgspec.DecodeError):
+            return None
+        mine = (canonical.request_hash(request), self._revision)
+        return found if (found.request_hash, found.revision) == mine else None
+
+    def remove(self, job_id: str) -> None:
+        """Forget a result: it is committed, or nobody wants it any more."""
+        shutil.rmtree(self._done / job_id, ignore_errors=True)
+
+    def _sweep(self, now: float) -> None:
+        """Remove what dead workers have left, and results that are too old."""
+        for folder in self._work.iterdir():
+            if _abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._done.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if now - folder.stat().st_mtime > KEEP_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+        for part in self.inputs.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if now - part.stat().st_mtime > PART_SECONDS:
+                    part.unlink()
+
+
+def _abandoned(folder: Path) -> bool:
+    """Say whether the worker of a scratch folder is dead: its lock went with it."""
+    try:
+        lock = os.open(folder / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False  # it is being made at this moment
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(lock)
+
+
+def _ref(media: Media, path: Path, tenant: str) -> ArtifactRef:
+    digest, size = sha256_of(path)
+    return ArtifactRef(
+        key=artifact_key(tenant, digest),
+        sha256=digest,
+        media_type=media.media_type,
+        size_bytes=size,
+        name=media.name,
+        width=media.width,
+        height=media.height,
+        seconds=media.seconds,
+        fps=media.fps,
+        labels=media.metadata,
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
