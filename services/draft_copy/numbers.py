@@ -13,6 +13,12 @@ NARROW = "\N{NARROW NO-BREAK SPACE}"
 
 _DECIMAL_POINT = frozenset(["en", "ar"])
 _GROUP = {"en": ",", "ar": ",", "fr": NARROW, "es": NARROW}
+_POINT_LOCALES = {
+    "es-MX": ",",
+    "de-CH": "\N{RIGHT SINGLE QUOTATION MARK}",
+    "it-CH": "\N{RIGHT SINGLE QUOTATION MARK}",
+}
+"""Locales that write a decimal point where their language has a comma, and how they group."""
 _GROUP_FROM = {"es": 10_000, "pt": 10_000}
 _ARABIC_DIGITS = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")  # noqa: RUF001 - Arabic digits and separators
 _ARABIC_DIGIT_REGIONS = frozenset(["BH", "EG", "IQ", "JO", "KW", "OM", "QA", "SA"])
@@ -23,6 +29,9 @@ CURRENCIES = frozenset(
 )
 _PREFIXED = {"en": "", "nl": NO_BREAK, "pt": NO_BREAK}
 """Languages that write the currency first, and what stands between."""
+_PREFIXED_LOCALES = frozenset(
+    ["pt-BR", "es-MX", "es-AR", "es-CL", "es-CO", "de-AT", "de-CH", "it-CH"]
+)
 _TIGHT_PERCENT = frozenset(["en", "it", "nl", "pt", "ar"])
 
 
@@ -57,10 +66,12 @@ def unit_sign(unit: str, locale: str) -> str:
 def number(value: float, locale: str, decimals: int | None = None) -> str:
     """Return the figure as the locale writes it, without superfluous decimals unless asked."""
     language, _, region = locale.partition("-")
-    limit = _GROUP_FROM.get(language, 1000)
+    limit = 1000 if locale in _POINT_LOCALES else _GROUP_FROM.get(language, 1000)
     form = ".10g" if decimals is None else f".{decimals}f"
     text = format(value, f",{form}" if abs(value) >= limit else form)
-    if language not in _DECIMAL_POINT:
+    if locale in _POINT_LOCALES:
+        text = text.replace(",", _POINT_LOCALES[locale])
+    elif language not in _DECIMAL_POINT:
         text = text.translate({ord(","): _GROUP.get(language, "."), ord("."): ","})
     if language == "ar" and region in _ARABIC_DIGIT_REGIONS:
         text = text.translate(_ARABIC_DIGITS)
@@ -105,9 +116,9 @@ def phrase(fact: Fact, locale: str) -> str:
 
 
 def _prefixed(language: str, locale: str) -> bool:
-    if language == "pt":
-        return locale.endswith("-BR")
-    return language in _PREFIXED
+    if locale in _PREFIXED_LOCALES:
+        return True
+    return language in _PREFIXED and language != "pt"
 
 
 _DURATION_UNITS = {

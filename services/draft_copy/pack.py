@@ -64,10 +64,14 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @cache
-def load_pack(language: str) -> Pack:
-    """Return a language's pack, its lines already in the language's typography."""
+def load_pack(language: str, region: str = "") -> Pack:
+    """Return a language's pack as the region says it, already in the language's typography."""
     text = resources.files(__package__).joinpath("packs", f"{language}.toml").read_text("utf-8")
-    raw = msgspec.toml.decode(typeset(text, language, quotes=False), type=dict[str, Any])
+    text, mark, told = typeset(text, language, quotes=False).partition("[regional.")
+    regional = msgspec.toml.decode(mark + told, type=dict[str, dict[str, dict[str, str]]])
+    for usual, here in regional.get("regional", {}).get(region, {}).items():
+        text = text.replace(usual, here)
+    raw = msgspec.toml.decode(text, type=dict[str, Any])
     for world in raw["world"].values():
         for kind in world.keys() - {"stories"}:
             # A line with nothing to say about itself stands in the file as its text alone.

@@ -52,7 +52,7 @@ def read(brief: Brief, locale: str) -> Reading:
     """Read the brief for a locale; raise InvalidRequestError for an unknown one."""
     check_locale(locale, "locale")
     language = language_of(locale)
-    pack = load_pack(language)
+    pack = load_pack(language, locale.partition("-")[2])
 
     def own(text: str | dict[str, str]) -> str:
         return typeset(localized(text, locale).strip(), language)
@@ -72,7 +72,9 @@ def read(brief: Brief, locale: str) -> Reading:
         brand=brand,
         product=product,
         kicker=_kicker(brief, brand, product, locale),
-        what="" if is_banned(what, banned) else what[:1].upper() + what[1:],
+        what=""
+        if is_banned(what, banned) or what.casefold() in product.casefold()
+        else _begun(what),
         tagline=own(brief.brand.tagline),
         offer=own(brief.offer),
         call=own(brief.call_to_action) or _call(pack, aim, brand, banned),
@@ -99,6 +101,10 @@ def _call(pack: Pack, aim: str, brand: str, banned: list[str]) -> str:
         for c in (call.replace("{brand}", brand) for call in calls)
         if not is_banned(c, banned) or c == brand
     )
+
+
+def _begun(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _slots(brief: Brief, locale: str, pack: Pack) -> dict[str, str]:

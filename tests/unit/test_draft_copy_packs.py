@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import resources
 from itertools import product
 
+import msgspec
 import pytest
 
-from contracts.locale import LANGUAGES
+from contracts.locale import LANGUAGES, language_of
 from contracts.text import check_line
 from services.draft_copy.choose import HEADLINE_LIMIT, shown, texts
 from services.draft_copy.pack import Line, Pack, Story, load_pack, typeset
@@ -30,14 +32,19 @@ def every_line(pack: Pack) -> Iterator[Line | Story]:
             yield from getattr(world, kind)
 
 
-@pytest.fixture(params=sorted(LANGUAGES))
-def language(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=[*sorted(LANGUAGES), "de-CH", "es-MX", "pt-PT"])
+def locale(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def pack(language: str) -> Pack:
-    return load_pack(language)
+def language(locale: str) -> str:
+    return language_of(locale)
+
+
+@pytest.fixture
+def pack(locale: str) -> Pack:
+    return load_pack(language_of(locale), locale.partition("-")[2])
 
 
 def test_every_category_has_its_own_opening_and_product_line(pack: Pack) -> None:
@@ -139,3 +146,11 @@ def test_arabic_lines_are_arabic() -> None:
         for text in texts(line):
             bare = SLOT.sub("", text)
             assert not re.search(r"[A-Za-z]", bare), text
+
+
+@pytest.mark.parametrize("name", ["de", "es", "pt"])
+def test_every_regional_wording_replaces_something(name: str) -> None:
+    text = resources.files("services.draft_copy.packs").joinpath(f"{name}.toml").read_text("utf-8")
+    common, _, _ = text.partition("[regional.")
+    for wording in msgspec.toml.decode(text)["regional"].values():
+        assert all(usual in common for usual in wording)

@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.brief import Brief
+from contracts.brief import Brief, Fact
 from contracts.errors import InvalidRequestError
 from contracts.script import Script, ShotKind, Stat
 from services.draft_copy import timing
 from services.draft_copy.numbers import NARROW, NO_BREAK, amount, stat
+from services.draft_copy.pack import load_pack
 from services.draft_copy.script_writer import write_script
 
 pytestmark = pytest.mark.unit
@@ -212,15 +213,22 @@ def test_a_film_has_as_many_shots_as_its_length_wants(seconds: int, least: int, 
 
 
 def test_figures_are_written_as_each_locale_writes_them() -> None:
-    price = msgspec.convert(
-        {"value": 1234.5, "unit": "€", "label": "x"}, type=type(brief().product.facts[0])
-    )
+    price = msgspec.convert({"value": 1234.5, "unit": "€", "label": "x"}, type=Fact)
     assert amount(price, "en-GB") == "€1,234.50"
     assert amount(price, "de-DE") == f"1.234,50{NO_BREAK}€"
     assert amount(price, "fr-FR") == f"1{NARROW}234,50{NARROW}€"
     assert amount(price, "nl-NL") == f"€{NO_BREAK}1.234,50"
     assert stat(price, "ar-EG").value == "١٬٢٣٤٫٥٠"  # noqa: RUF001 - Arabic digits
     assert stat(price, "ar-AE").value == "1,234.50"
+
+
+def test_regions_of_one_language_write_and_say_things_their_own_way() -> None:
+    price = msgspec.convert({"value": 1234.5, "unit": "$", "label": "x"}, type=Fact)
+    assert amount(price, "es-MX") == f"${NO_BREAK}1,234.50"
+    assert amount(price, "de-CH") == f"${NO_BREAK}1’234.50"  # noqa: RUF001 - typographic marks are what is tested
+    assert "ß" not in str(load_pack("de", "CH"))
+    assert "Só os factos." in str(load_pack("pt", "PT"))
+    assert "Só os fatos." in str(load_pack("pt", "BR"))
 
 
 def test_a_unit_is_not_said_twice() -> None:
