@@ -20,8 +20,11 @@ from bus import topology
 from bus.artifacts import Artifacts
 from bus.connection import Bus, connected
 from bus.ports import claim
+from bus.processes import ServerError
 from bus.servers import S3_PORTS, NatsServer, S3Server
 from bus.settings import Durability, Secret, Settings
+
+PORT_ATTEMPTS = 3
 
 
 @pytest.fixture
@@ -45,6 +48,29 @@ async def bus(nats_settings: Settings) -> AsyncIterator[Bus]:
         yield bus
 
 
+def _start_s3(folder: Path, settings: Settings) -> S3Server:
+    """Start an S3 server; another session may take a port between our look and its bind."""
+    for attempt in range(PORT_ATTEMPTS):
+        ports = claim(folder / "ports.json", S3_PORTS)
+        keyed = msgspec.structs.replace(
+            settings,
+            s3_endpoint=f"http://127.0.0.1:{ports['s3']}",
+            s3_access_key=Secret(secrets.token_hex(10)),
+            s3_secret_key=Secret(secrets.token_hex(20)),
+        )
+        keys = [secrets.token_hex(16) for _ in range(4)]
+        server = S3Server(folder, keyed, ports=ports, signing_keys=keys)
+        try:
+            asyncio.run(server.start())
+        except ServerError:
+            server.process.kill()
+            if attempt + 1 == PORT_ATTEMPTS:
+                raise
+            continue
+        return server
+    raise AssertionError(PORT_ATTEMPTS)
+
+
 @pytest.fixture(scope="session")
 def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     folder = tmp_path_factory.mktemp("s3-server")
@@ -59,17 +85,8 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             make_durable=Durability.SERVER,
         )
         return
-    ports = claim(folder / "ports.json", S3_PORTS)
-    settings = msgspec.structs.replace(
-        settings,
-        s3_endpoint=f"http://127.0.0.1:{ports['s3']}",
-        s3_access_key=Secret(secrets.token_hex(10)),
-        s3_secret_key=Secret(secrets.token_hex(20)),
-    )
-    keys = [secrets.token_hex(16) for _ in range(4)]
-    server = S3Server(folder, settings, ports=ports, signing_keys=keys)
-    asyncio.run(server.start())
-    yield settings
+    server = _start_s3(folder, settings)
+    yield server._settings
     server.process.kill()
 
 
