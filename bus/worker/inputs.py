@@ -36,7 +36,7 @@ class InputCache:
         wanted = {ref.sha256: ref for ref in refs}
         if not wanted:
             return {}
-        target.mkdir()
+        await asyncio.to_thread(target.mkdir)
         paths = {sha256: target / sha256 for sha256 in wanted}
         links = (self._link(wanted[s], path) for s, path in paths.items())
         for result in await asyncio.gather(*links, return_exceptions=True):
@@ -69,7 +69,7 @@ class InputCache:
 
     async def _bring_in(self, ref: ArtifactRef, cached: Path) -> None:
         await self._artifacts.fetch(ref, cached)
-        cached.chmod(_READ_ONLY)
+        await asyncio.to_thread(cached.chmod, _READ_ONLY)
 
     def _fetched(self, sha256: str, task: asyncio.Task[None]) -> None:
         del self._fetching[sha256]

@@ -42,6 +42,7 @@ MAX_PENDING = 256
 """Deliveries of one service in all its workers' hands; each worker asks only for what it can do."""
 
 _job = msgspec.json.Decoder(Job)
+_run = msgspec.json.Decoder(Run)
 
 
 class Buried(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +70,7 @@ class Loop:
         self._name = bench.service.name
         self._runs = Records(bus, Bucket.RUNS, Run)
         self._jobs = Records(bus, Bucket.JOBS, JobRecord)
-        self._heard: dict[str, asyncio.Event] = {}
+        self._heard: dict[str, tuple[str, asyncio.Event]] = {}
 
     async def run(self) -> None:
         """Take jobs until the bus is stopping; what is in hand is given back."""
@@ -92,10 +93,16 @@ class Loop:
                 await listening.unsubscribe()
 
     async def _changed(self, message: Msg) -> None:
-        """Hear that a run's record was written by somebody; the record itself is read."""
-        event = self._heard.get(message.subject.rpartition(".")[2])
-        if event is not None:
-            event.set()
+        """Hear that somebody else has written the record of a run in hand: it is read again."""
+        heard = self._heard.get(message.subject.rpartition(".")[2])
+        if heard is None:
+            return
+        owner, event = heard
+        with contextlib.suppress(msgspec.DecodeError):
+            run = _run.decode(message.data)
+            if run.owner == owner and not run.state.terminal:
+                return
+        event.set()
 
     async def handle(self, delivery: Delivery) -> None:
         """See one delivery through. Raises TransientError to abandon it, unacknowledged."""
@@ -103,7 +110,7 @@ class Loop:
             job = _job.decode(delivery.data)
         except msgspec.DecodeError as error:
             # Only routers write here, so that this is a newer one's message, or a person's.
-            log.error("job.unreadable", subject=delivery.subject, error=str(error))
+            log.warning("job.unreadable", subject=delivery.subject, error=str(error))
             await gate.publish_once(self._bus, _dead_of(delivery.subject), delivery.data)
             await ack(self._bus, delivery)
             return
@@ -176,8 +183,7 @@ class Loop:
             for task in watch:
                 task.cancel()
             await asyncio.gather(*watch, return_exceptions=True)
-            if not self._bus.stopping.is_set():
-                self._heard.pop(job.job_id, None)
+            self._heard.pop(job.job_id, None)
 
     async def _beat(self, delivery: Delivery) -> None:
         while True:
@@ -187,7 +193,8 @@ class Loop:
 
     async def _look(self, job_id: str, claim: Claim, attempt: Attempt) -> None:
         """Stop the attempt once the record is no longer my claim."""
-        heard = self._heard.setdefault(job_id, asyncio.Event())
+        heard = asyncio.Event()
+        self._heard[job_id] = (claim.run.owner, heard)
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(heard.wait(), LOOK_SECONDS)

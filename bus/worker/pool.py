@@ -1,4 +1,4 @@
-"""The model's processes of one worker: started when a job needs one, kept, replaced after failure."""
+"""The model's processes of one worker: started when needed, kept, replaced after failure."""
 
 from __future__ import annotations
 

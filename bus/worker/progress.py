@@ -1,4 +1,4 @@
-"""A job's progress on its way out: at most four ticks a second, never falling, the last one sent."""
+"""A job's progress on its way out: four ticks a second at most, never falling, the last sent."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Lost(msgspec.Struct, frozen=True):
 
 
 class Returned(msgspec.Struct, frozen=True):
-    """This worker cannot go on, through no fault of the job: the attempt does not count."""
+    """The worker cannot go on, through no fault of the job: the attempt does not count."""
 
 
 Outcome = Succeeded | Failed | Lost | Returned
@@ -119,7 +119,9 @@ def mine(run: Run | None, held: Run) -> bool:
     )
 
 
-def settle(run: Run | None, held: Run, outcome: Outcome, worker: Worker, now: float) -> Verdict:
+def settle(  # noqa: PLR0911 - one return for each row of the table
+    run: Run | None, held: Run, outcome: Outcome, worker: Worker, now: float
+) -> Verdict:
     """Decide what an outcome means for the record as it is now; `held` is my claim."""
     if run is None:
         return _ACK  # the job was deleted
