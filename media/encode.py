@@ -57,7 +57,7 @@ _OPTIONS = {
     Quality.PLATE: {
         "preset": "ultrafast",
         "tune": "fastdecode",
-        "crf": "11",
+        "crf": "14",
         "x264-params": f"{_X264}:keyint=60:aq-mode=1",
     },
     Quality.DELIVERY: {

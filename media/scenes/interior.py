@@ -33,7 +33,7 @@ class Interior:
         room = stage.focus
         narrow = min(stage.width, stage.height)
         pad = 0.045 * narrow
-        low = min(room.bottom, stage.height - 0.10 * narrow)
+        low = min(room.bottom, stage.height - 0.14 * narrow)
         box = Area(room.left + pad, room.top + pad, room.right - pad, low - pad)
         if box.height > 1.15 * box.width:
             middle = box.y
@@ -82,6 +82,7 @@ class Interior:
 
     def _wall(self, box: Area) -> Planes:
         stage = self._stage
+        narrow = min(stage.width, stage.height)
         c = stage.colours
         deep = c.primary if lightness(c.primary) < 0.45 else c.deepest  # noqa: PLR2004 - a room after dark
         wall = at_lightness(mixed(deep, c.accent, 0.16), 0.27, 0.8)
@@ -90,14 +91,29 @@ class Interior:
         )
         lamp = mixed(c.secondary, c.accent, 0.25)
         ground.settle(picture, stage, wall, 0.55)
-        at = (box.left - 0.04 * stage.width, box.bottom + 0.05 * stage.height)
-        ground.glow(picture, stage, at, 0.46 * max(box.width, box.height), (lamp, 0.42))
+        at = (self._lamp_x(box), self._ledge_at(box) - 0.06 * narrow)
+        ground.glow(picture, stage, at, 0.55 * narrow, (lamp, 0.34))
+        ground.glow(picture, stage, at, 0.20 * narrow, (lamp, 0.40))
         ground.vignette(picture, stage, 0.25)
         planes = ground.finish(picture, stage)
         self._frame(planes, box, wall)
         mix(planes, self._cloth(box), ground.as_bytes(self._curtain(box)))
-        self._blanket(planes, box)
+        self._ledge(planes, box)
+        self._rod(planes, box)
         return planes
+
+    def _rod(self, planes: Planes, box: Area) -> None:
+        """Bake the rod that the curtain hangs from."""
+        stage = self._stage
+        thick = 0.007 * min(stage.width, stage.height)
+        row = box.top - 0.07 * box.height
+        mask = np.zeros((stage.height, stage.width), np.float32)
+        rod = Area(
+            box.right - 0.30 * box.width, row - thick, box.right + 0.09 * box.width, row + thick
+        )
+        self._shape(mask, rod, 0.0, thick)
+        brass = at_lightness(stage.colours.secondary, 0.60, 0.8)
+        mix(planes, Planes.blank(stage.width, stage.height, bgr(brass)), ground.as_bytes(mask))
 
     def _frame(self, planes: Planes, box: Area, wall: str) -> None:
         """Bake the frame: a shadow gap, a bright lip above, a sill that catches the lamp."""
@@ -139,27 +155,61 @@ class Interior:
         picture += ground.grain_tile(stage, 2.0)[..., None]
         return Planes.from_bgr(np.clip(picture, 0, 255).astype(np.float32))
 
-    def _blanket(self, planes: Planes, box: Area) -> None:
-        """Bake the berth's blanket along the lower edge, in soft folds."""
+    def _ledge(self, planes: Planes, box: Area) -> None:
+        """Bake a ledge below the window, and the lamp on it whose light is on the wall."""
         stage = self._stage
         c = stage.colours
-        x = np.arange(stage.width, dtype=np.float32)[None, :]
-        y = np.arange(stage.height, dtype=np.float32)[:, None]
-        start = max(box.bottom + 0.09 * min(stage.width, stage.height), 0.86 * stage.height)
-        for n, (share, colour) in enumerate(
-            ((0.0, c.paper), (0.38, c.secondary), (0.46, at_lightness(c.secondary, 0.62)))
-        ):
-            wide = stage.width * (0.9 - 0.14 * n)
-            wave = 0.035 * stage.height * np.sin(2 * np.pi * x / wide + 1.1 + 0.25 * n)
-            edge = start + share * (stage.height - start) * 1.6 + wave
-            cover = np.broadcast_to(np.clip(y - edge + 0.5, 0, 1), (stage.height, stage.width))
-            deep = np.clip((y - edge) / (0.16 * stage.height), 0, 1)
-            lit = 0.66 - 0.26 * deep + 0.07 * np.sin((x + 0.8 * y) / (0.055 * stage.width) + n)
-            lit = lit * (0.80 + 0.25 * np.exp(-(((x - box.left) / (0.5 * stage.width)) ** 2)))
-            picture = np.array(bgr(colour), np.float32) * lit[..., None]
-            picture += ground.grain_tile(stage, 2.0)[..., None]
-            cloth = Planes.from_bgr(np.clip(picture, 0, 255).astype(np.float32))
-            mix(planes, cloth, ground.as_bytes(cover))
+        narrow = min(stage.width, stage.height)
+        edge = self._ledge_at(box)
+        x = np.arange(stage.width, dtype=np.float32)[None, :] + 0.5
+        y = np.arange(stage.height, dtype=np.float32)[:, None] + 0.5
+        lamp_x, size = self._lamp_x(box), 0.070 * narrow
+        wood = at_lightness(mixed(c.accent, c.secondary, 0.35), 0.36, 0.75)
+        pool = np.exp(-(((x - lamp_x) / (5.5 * size)) ** 2 + ((y - edge) / (3.2 * size)) ** 2))
+        lit = 0.50 + 0.95 * pool - 0.18 * np.clip((y - edge) / (0.2 * stage.height), 0, 1)
+        front = y > edge + 0.030 * narrow
+        lit = lit * np.where(front, 0.60, 1.0)
+        picture = np.array(bgr(wood), np.float32) * lit[..., None]
+        picture += ground.grain_tile(stage, 2.2)[..., None]
+        board = Planes.from_bgr(np.clip(picture, 0, 255).astype(np.float32))
+        cover = np.broadcast_to(np.clip(y - edge + 0.5, 0, 1), (stage.height, stage.width))
+        mix(planes, board, ground.as_bytes(cover))
+        self._lamp(planes, (lamp_x, edge + 0.016 * narrow), size)
+
+    def _lamp(self, planes: Planes, foot: tuple[float, float], size: float) -> None:
+        stage = self._stage
+        c = stage.colours
+        x = np.arange(stage.width, dtype=np.float32)[None, :] + 0.5 - foot[0]
+        y = np.arange(stage.height, dtype=np.float32)[:, None] + 0.5 - foot[1]
+        stem = np.clip(0.07 * size - np.abs(x) + 0.5, 0, 1) * ((y < 0) & (y > -1.1 * size))
+        base = np.clip(
+            (1 - np.hypot(x / (0.42 * size), y / (0.10 * size))) * 0.10 * size + 0.5, 0, 1
+        )
+        dome = np.clip(size - np.hypot(x, (y + 1.02 * size) * 1.08) + 0.5, 0, 1)
+        dome = dome * np.clip(-1.02 * size - y + 0.5, 0, 1)
+        dark = Planes.blank(stage.width, stage.height, bgr(at_lightness(c.accent, 0.20, 0.5)))
+        mix(planes, dark, ground.as_bytes(np.maximum(stem, base)))
+        glow = ground.vertical(
+            stage,
+            [
+                (0, mixed(c.secondary, c.accent, 0.20)),
+                (
+                    max(0.01, (foot[1] - 2.0 * size) / stage.height),
+                    mixed(c.secondary, c.accent, 0.20),
+                ),
+                ((foot[1] - 1.0 * size) / stage.height, mixed(c.secondary, "#FFFFFF", 0.62)),
+                (1.0001, mixed(c.secondary, "#FFFFFF", 0.62)),
+            ],
+        )
+        mix(planes, ground.finish(glow, stage, 1.0), ground.as_bytes(dome))
+
+    def _ledge_at(self, box: Area) -> float:
+        narrow = min(self._stage.width, self._stage.height)
+        return min(box.bottom + 0.105 * narrow, 0.965 * self._stage.height)
+
+    def _lamp_x(self, box: Area) -> float:
+        narrow = min(self._stage.width, self._stage.height)
+        return max(0.10 * narrow, box.left + 0.02 * narrow)
 
     @staticmethod
     def _streaks(width: int, height: int) -> Array:

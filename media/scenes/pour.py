@@ -47,6 +47,11 @@ class Pour:
         ground.glow(picture, stage, (room.x, room.y), 0.8 * narrow, (light, 0.55))
         ground.settle(picture, stage, wall, 0.6)
         self._edge = self._y - 0.62 * self._radius
+        quiet = stage.quiet
+        if quiet is not None and quiet.top < self._edge < quiet.bottom - 0.12 * quiet.height:
+            # The surface must not begin behind the type: move it to the type's lower end.
+            self._edge = quiet.bottom - 0.06 * quiet.height
+            self._y = self._edge + 0.45 * (stage.height - self._edge)
         base = ground.finish(picture, stage)
         deep = liquid(c)
         self._tones = [
@@ -79,8 +84,8 @@ class Pour:
         stage = self._stage
         x = np.arange(stage.width, dtype=np.float32)[None, :] + 0.5
         y = np.arange(stage.height, dtype=np.float32)[:, None] + 0.5
-        far = (stage.width + 0.3 * narrow, self._mouth - 0.135 * narrow)
-        end = (self._x + 0.9 * self._half, self._mouth - 0.020 * narrow)
+        far = (stage.width + 0.3 * narrow, self._mouth - 0.160 * narrow)
+        end = (self._x + 0.30 * self._half, self._mouth - 0.012 * narrow)
         length = math.hypot(end[0] - far[0], end[1] - far[1])
         ux, uy = (far[0] - end[0]) / length, (far[1] - end[1]) / length
         along = (x - end[0]) * ux + (y - end[1]) * uy
@@ -173,7 +178,10 @@ class Pour:
         wide = self._half * (1.18 - 0.46 * fall + 1.15 * foot)
         wide *= 1 + 0.05 * np.sin(rows / (3.4 * self._half) - 9.0 * seconds)
         swing = 0.30 * self._half * np.sin(2.0 * seconds) * fall**3
-        share = (columns - self._x - bend - swing) / wide
+        # Out of a spout it leaves in the spout's direction and then falls.
+        leave = 1.1 * self._half * np.exp(-(rows - self._mouth) / (1.1 * self._half))
+        leave = leave if self._mouth > 0 else 0.0
+        share = (columns - self._x - bend - swing - leave) / wide
         inside = np.clip((1 - np.abs(share)) * wide + 0.5, 0, 1)
         inside = inside * np.clip((rows - self._mouth) / 3, 0, 1)
         window = target.window(left, top, right - left, low - top)

@@ -53,7 +53,6 @@ class Rings:
         away = np.hypot(x - self._x, y - self._y)
         self._profile = ground.Profile(away, _STEPS)
         keep = 1 - _IN_QUIET * calm(stage, 0.16)
-        # Inside the core's own reach nothing is dimmed: half a core looks like a fault.
         self._keep = ground.as_bytes(keep)
         self._radius = 0.150 * min(focus.width, focus.height)
         narrow = min(stage.width, stage.height)
@@ -66,7 +65,7 @@ class Rings:
         at = self._profile.at
         rings = self._profile.mask(self._ring_table(at, seconds))
         mix(target, self._ring, _times(rings, self._keep))
-        grown = ease_out(seconds / 0.7)
+        grown = ease_out(0.10 + seconds / 0.7)
         radius = self._radius * (grown + 0.02 * sway(seconds, 2.4) * grown)
         mix(target, self._core, self._profile.mask(np.clip(radius - at + 0.5, 0, 1)))
 
@@ -74,7 +73,7 @@ class Rings:
         table = np.zeros_like(at)
         pitch = self._radius * 0.98
         for n in range(_RINGS):
-            began = 0.10 + 0.075 * n
+            began = 0.075 * n - 0.12
             grown = ease_out((seconds - began) / 1.3)
             if grown <= 0:
                 continue

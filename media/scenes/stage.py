@@ -107,8 +107,8 @@ class Stage:
 
     @property
     def train(self) -> bool:
-        """Say whether a train belongs in the picture."""
-        return bool(self.words & _TRAIN)
+        """Say whether a train belongs in the picture: one word alone could mean other things."""
+        return len(self.words & _TRAIN) > 1 or bool(self.words & _SURELY_TRAIN)
 
     def random(self, salt: int = 0) -> np.random.Generator:
         """Return the shot's own random numbers."""
@@ -116,9 +116,8 @@ class Stage:
 
 
 _NIGHT = frozenset({"night", "overnight", "nocturnal", "moon", "midnight", "nacht", "nuit"})
-_TRAIN = frozenset(
-    {"train", "sleeper", "railway", "rail", "carriage", "couchette", "zug", "schlafwagen"}
-)
+_TRAIN = frozenset({"train", "trains", "sleeper", "rail", "rails", "carriage", "track", "tracks"})
+_SURELY_TRAIN = frozenset({"railway", "couchette", "zug", "nachtzug", "schlafwagen", "railcar"})
 
 
 class Scene(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TILT = 7.0
 _OPAQUE = 250  # alpha; a picture with no lower value is a photograph, not a cut-out
+_ON_CARD = 0.88  # a photograph leaves some of its room free
 _CUT = 0.03  # share of transparent pixels that makes a cut-out
 
 
@@ -78,7 +79,7 @@ class Product:
 
 def liquid(colours: Colours) -> str:
     """Return the colour of what is in the glass or the cup: the brand's colour, made deep."""
-    return at_lightness(colours.primary, min(0.32, lightness(colours.primary)), 0.72)
+    return at_lightness(colours.primary, min(0.32, lightness(colours.primary)), 0.9)
 
 
 class _Turning:
@@ -120,7 +121,8 @@ class Picture:
             columns = np.nonzero(picture[..., 3].max(0) > 8)[0]  # noqa: PLR2004 - visible
             picture = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         height, width = picture.shape[:2]
-        scale = min(room.width / width, room.height / height)
+        share = 1.0 if stands else _ON_CARD
+        scale = share * min(room.width / width, room.height / height)
         size = (max(8, round(width * scale)), max(8, round(height * scale)))
         straight = picture.astype(np.float32)
         straight[..., :3] *= straight[..., 3:] / 255

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LABEL = "Draft animatic"
 """Written into every file, so that nobody takes a draft for the finished picture."""
 
-_SECONDS = 3.0
-_MOMENT = 0.62  # of the shot: everything has come to rest where it looks best
+_SECONDS = 4.0
+_MOMENT = 0.5  # of the shot: everything has arrived, and the product shows its front
 _FINE_SIDE = 900  # pixels that the shorter side is drawn with at least, before it is made smaller
 
 
