@@ -118,7 +118,8 @@ def _switches(view: View) -> str:
     Locales and variants are shown whole where a browser does not know `:has`.
     """
     rules = [
-        f'body:has(#{kind}-{name}:checked) [data-{kind}]:not([data-{kind}="{name}"])'
+        f'body:has(#{kind}-{name}:checked) :is([data-{kind}]:not([data-{kind}="{name}"]),'
+        f'.group:not(:has([data-{kind}="{name}"],.film:not([data-{kind}]))))'
         "{display:none}\n"
         for kind, names in (("locale", view.locales), ("variant", view.variants))
         for name in names
