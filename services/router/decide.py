@@ -14,7 +14,8 @@ means that somebody else was faster, so that it looks anew.
     new, a run        not ended: cancel wanted -> end it; otherwise release again
                       ok -> ok;  cancelled -> cancelled
                       failed -> the next service, if another one may do better; else failed
-    follower          holder ok -> ok;  failed -> failed;  otherwise ended or gone -> new
+    follower          cancel wanted, or too late  -> ended; nothing of it can be running
+                      holder ok -> ok;  failed -> failed;  otherwise ended or gone -> new
     ended             tell the result, book the charge, remove the request
 
 Three rules carry it: a record is changed by compare-and-set only; the result is told from the
@@ -270,7 +271,7 @@ def _run_failed(facts: Facts, job: JobRecord, run: Run, attempts: list[Attempt])
     return WriteJob(admission.with_service(again, request, route.chosen))
 
 
-def _follower(facts: Facts, job: JobRecord) -> Step:
+def _follower(facts: Facts, job: JobRecord) -> Step:  # noqa: PLR0911 - one return for each row of the table
     if job.cancel_wanted:
         return WriteJob(
             msgspec.structs.replace(
@@ -280,6 +281,9 @@ def _follower(facts: Facts, job: JobRecord) -> Step:
                 ended_at=facts.now,
             )
         )
+    late = admission.expired(facts.admitted, facts.now) if facts.admitted else None
+    if late is not None:
+        return _fail(facts, job, late.info(), job.tried)
     if facts.leader is UNREAD:
         return Read.LEADER
     assert not isinstance(facts.leader, Unread)

@@ -45,7 +45,9 @@ class Floor:
             floor.inside[job.job_id] = self._clock()
             floor.waiting.pop(key, None)
             return True
-        floor.waiting[key] = Waiting(key, admitted.request.priority, job.accepted_at)
+        floor.waiting[key] = Waiting(
+            key, admitted.request.priority, job.accepted_at, admitted.deadline_at
+        )
         if key not in self.called(service):
             return False
         del floor.waiting[key]
@@ -66,9 +68,10 @@ class Floor:
         free = capacity(self._announced(service)) - len(floor.inside)
         return release(floor.waiting.values(), free)
 
-    def waits(self, key: str) -> bool:
-        """Say whether a job is known to be waiting."""
-        return any(key in floor.waiting for floor in self._services.values())
+    def waits(self, key: str, now: float) -> bool:
+        """Say whether a job is waiting, and may still (`now` in Unix seconds)."""
+        waiting = (floor.waiting.get(key) for floor in self._services.values())
+        return any(w is not None and not 0 < w.deadline_at < now for w in waiting)
 
     @property
     def crowded(self) -> list[str]:

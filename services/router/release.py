@@ -15,11 +15,14 @@ UNKNOWN_CAPACITY = 2
 
 
 class Waiting(NamedTuple):
-    """A job that could run. `priority` 0 (batch) to 9 (interactive); `since` in Unix seconds."""
+    """A job that could run. `priority` 0 (batch) to 9 (interactive); `since` and `deadline_at` in
+    Unix seconds, 0 for no deadline.
+    """
 
     key: str
     priority: int
     since: float
+    deadline_at: float = 0.0
 
 
 def capacity(service: ServiceRecord | None) -> int:

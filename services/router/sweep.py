@@ -107,7 +107,7 @@ class Sweeper:
             return True
         if self._desk.busy(request.key):
             return False
-        return full or not (request.job_id in inside or self._floor.waits(request.key))
+        return full or not (request.job_id in inside or self._floor.waits(request.key, time.time()))
 
     async def _look(self, request: _Named) -> None:
         """Go on with one request as if its message had just come in."""

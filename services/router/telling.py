@@ -14,8 +14,8 @@ from contracts.jobs import JobRecord, JobState
 from contracts.ledger import Charge
 from contracts.requests import Request
 
-INVALID = "invalid"
-"""Stands for tenant and campaign where a subject's own ids are unusable."""
+NOBODY = "-"
+"""Stands for tenant and campaign where a subject's own ids are unusable: no tenant is called so."""
 
 
 class Word(NamedTuple):
@@ -119,7 +119,7 @@ def unusable(subject: str, body: bytes, error: ErrorInfo, at: float) -> Word:
     event = events.GenerationResult(
         request_id=name, at=at, capability="", status=JobState.FAILED, error=error
     )
-    return Word(subjects.event(INVALID, INVALID, name, "rejected"), encode(event))
+    return Word(subjects.event(NOBODY, NOBODY, name, "rejected"), encode(event))
 
 
 def cancelled(

@@ -255,6 +255,25 @@ def test_what_becomes_of_a_follower(end: dict[str, object], state: JobState) -> 
     assert written(facts(follower, leader=leader(**end))).state is state
 
 
+def test_a_deadline_ends_a_follower() -> None:
+    follower = job(state=JobState.FOLLOWER, leader="acme.-.other")
+    late = {**ASKED, "admitted": admitted(deadline_seconds=10)}
+    after = written(facts(follower, **late, leader=leader()))
+    assert after.error is not None
+    assert after.error.code == "DEADLINE_EXPIRED"
+
+
+def test_who_waits_beyond_its_deadline_is_not_waiting() -> None:
+    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
+    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
+    known = admission.admit(
+        message(GenerateImage(prompt="a", width=64, height=64, deadline_seconds=10))
+    )
+    assert not floor.enter("alpha", job(), known, again=False)
+    assert floor.waits(KEY, 105.0)
+    assert not floor.waits(KEY, 111.0)
+
+
 def test_a_follower_whose_leader_is_gone_goes_on_alone() -> None:
     follower = job(state=JobState.FOLLOWER, leader="acme.-.other")
     assert written(facts(follower, leader=None)).state is JobState.NEW
@@ -377,7 +396,7 @@ def test_the_floor_fills_empties_and_believes_jobs() -> None:
         return floor.enter("alpha", jobs[number], known, again=False)
 
     assert [enter(n) for n in range(8)] == [True] * 6 + [False] * 2
-    assert floor.waits("acme.-.r7")
+    assert floor.waits("acme.-.r7", NOW)
     floor.left("alpha", "acme.-.r0", "j0")
     assert floor.called("alpha") == ["acme.-.r6"]
     assert enter(6)
