@@ -46,9 +46,10 @@ _MEDIA_TYPES = {
     AssetRole.LOGO: ("image/",),
     AssetRole.PRODUCT: ("image/",),
     AssetRole.REFERENCE: ("image/", "video/"),
-    AssetRole.AUDIO: ("audio/",),
-    AssetRole.FONT: ("font/", "application/font"),
 }
+
+_USED_ROLES = (AssetRole.LOGO, AssetRole.PRODUCT, AssetRole.REFERENCE)
+"""Roles that something is made of. To take in another one and leave it out would be a lie."""
 
 Text = str | dict[str, str]
 
@@ -241,6 +242,11 @@ def _check_amount(brief: Brief) -> None:
 
 
 def _check_asset(asset: Asset, field: str, on_wire: bool, tenant: str) -> None:  # noqa: FBT001 - a private step of check_brief
+    if asset.role not in _USED_ROLES:
+        raise _fail(
+            f"{field}.role",
+            f"{asset.role} assets are not used in films yet; allowed are {', '.join(_USED_ROLES)}",
+        )
     if asset.ref is None:
         if on_wire:
             raise _fail(

@@ -56,8 +56,10 @@ class Treatment:
         return film_boxes(shot.kind, ratio, self.insets(ratio), subject=self.shows_product(shot))
 
     def shows_product(self, shot: Shot) -> bool:
-        """Say whether the product is in the picture: a service has nothing to show."""
-        return self.brief.product.form is not Form.SERVICE and shot.kind in _SHOWS_PRODUCT
+        """Say whether the product is in the picture; a service only if the user has one of it."""
+        is_thing = self.brief.product.form is not Form.SERVICE
+        has_picture = first_ref(self.brief, AssetRole.PRODUCT) is not None
+        return shot.kind in _SHOWS_PRODUCT and (is_thing or has_picture)
 
     def art(self, shot: Shot, boxes: FilmBoxes) -> ArtDirection:
         """Return how a shot shall look; the product is in it only where it is seen."""
@@ -112,10 +114,14 @@ def first_ref(brief: Brief, role: AssetRole) -> ArtifactRef | None:
 
 
 def subject_of(brief: Brief) -> Subject:
-    """Return the product as pictures show it: its form in label art, or the user's own picture."""
+    """Return the product as pictures show it: the user's own picture, else its form in label art.
+
+    A picture makes the label needless, so that a new label makes no picture again.
+    """
+    picture = first_ref(brief, AssetRole.PRODUCT)
     return Subject(
         form=brief.product.form,
         name=localized(brief.product.name, brief.locales[0]),
-        label=wiring.output(LABEL, "label"),
-        picture=first_ref(brief, AssetRole.PRODUCT),
+        label=None if picture else wiring.output(LABEL, "label"),
+        picture=picture,
     )

@@ -137,6 +137,8 @@ BAD = [
      "INVALID_PARAMS", "assets[0].ref.key", "own"),
     ("role", "assets", [{"role": "logo", "ref": REF | {"media_type": "audio/wav"}}],
      "INVALID_PARAMS", "assets[0].ref.media_type", "image/"),
+    ("unused", "assets", [{"role": "font", "ref": REF}], "INVALID_PARAMS", "assets[0].role",
+     "logo, product, reference"),
     ("expired", "assets",
      [{"role": "logo", "ref": REF, "rights": {"expires": "2026-11-20"}}],
      "INVALID_PARAMS", "assets[0].rights.expires", "2026-11-20"),

@@ -206,7 +206,11 @@ def test_the_users_own_files_go_where_they_are_seen() -> None:
     assert whole["video.product~1x1"].request["art"]["subject"]["picture"]["sha256"] == sha
     assert "subject" not in whole["video.hook~1x1"].request["art"]
     assert "references" not in whole["video.hook~1x1"].request
+    assert "label" not in whole["video.product~1x1"].request["art"]["subject"]
     assert whole["script"] == steps_of(planned(KESTREL))["script"]
+    service = steps_of(planned(msgspec.structs.replace(NACHTZUG, assets=assets)))
+    assert service["video.product~1x1"].request["art"]["subject"]["picture"]["sha256"] == sha
+    assert not [name for name in service if name.startswith(("label", "mesh"))]
 
 
 def test_the_label_says_brand_product_and_quantity_once() -> None:
