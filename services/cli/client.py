@@ -127,7 +127,8 @@ class Client:
                 continue
             known = (view.revision, len(view.steps), view.ended_count, view.result)
             ended = view.see(message)
-            if known != (view.revision, len(view.steps), view.ended_count, view.result) or ended:
+            now = (view.revision, len(view.steps), view.ended_count, view.result)
+            if view.revision >= revision and (ended or now != known):
                 show.event(view, message, ended)
             if view.result is not None and view.result.revision >= revision:
                 return view.result
