@@ -50,6 +50,11 @@ class Cut:
     stage: Stage
 
     @property
+    def wiped(self) -> bool:
+        """Whether the shot comes in by a wipe over the one before."""
+        return self.first > 0 and self.shot.enter != "cut"
+
+    @property
     def end(self) -> int:
         """The frame after the last one."""
         return self.first + self.frames
@@ -220,12 +225,20 @@ def _overlay(
     for cut, page, lines in zip(cuts, pages, fresh, strict=True):
         groups = overlay.caption_groups(page, lines)
         shown = overlay.caption_layers(page, groups, work.look.palette)
+        shown = [_within(layer, cut, work.fps) for layer in shown]
+        shown = [layer for layer in shown if layer.enter < layer.leave]
         check_captions(cut, shown, work.fps)
         layers += shown
     if work.look.draft:
         tag = overlay.draft_tag(pages[0], work.look.palette)
         layers += [Layer(piece, Motion.CUT, 0.0) for piece in tag]
     return Stage(layers)
+
+
+def _within(layer: Layer, cut: Cut, fps: int) -> Layer:
+    """Keep a caption to its shot, and out of the wipe that brings it in."""
+    start = cut.first / fps + (WIPE_SECONDS * 0.75 if cut.wiped else 0.0)
+    return replace(layer, enter=max(layer.enter, start), leave=min(layer.leave, cut.end / fps))
 
 
 def check_captions(cut: Cut, layers: Sequence[Layer], fps: int) -> None:

@@ -40,7 +40,7 @@ def painter(film: Film, plates: Plates) -> Callable[[int, int], Iterator[Planes]
     def paint(first: int, end: int) -> Iterator[Planes]:
         number = next(n for n, cut in enumerate(film.cuts) if cut.first <= first < cut.end)
         cut = film.cuts[number]
-        wipe = round(WIPE_SECONDS * film.fps) if number and cut.shot.enter != "cut" else 0
+        wipe = round(WIPE_SECONDS * film.fps) if cut.wiped else 0
         start = first - cut.first
         old = _last(film, film.cuts[number - 1], plates) if start < wipe else None
         out = Planes.blank(film.width, film.height)

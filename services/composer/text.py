@@ -185,7 +185,10 @@ def draw_spans(spans: tuple[Span, ...], role: Role, size: float, extra: float = 
     width = int(paragraph.MaxIntrinsicWidth) + 2 * side + 1
     above, below = round(size * 1.5) + 2, round(size * 0.9) + 2
     pixels = np.zeros((above + below, width, 4), np.uint8)
-    surface = skia.Surface(pixels, colorType=skia.kBGRA_8888_ColorType)
+    # By default a surface over an array is not premultiplied, and edges would come out too bright.
+    surface = skia.Surface(
+        pixels, colorType=skia.kBGRA_8888_ColorType, alphaType=skia.kPremul_AlphaType
+    )
     paragraph.paint(surface.getCanvas(), side, above - float(paragraph.AlphabeticBaseline))
     surface.flushAndSubmit()
     return Drawing(pixels, side, above)

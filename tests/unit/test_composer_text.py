@@ -140,6 +140,11 @@ def test_colours_inside_a_line_do_not_change_its_shape() -> None:
     assert np.array_equal(plain.pixels, text.draw_spans(parts, Role.STRONG, 60).pixels)
 
 
+def test_drawn_type_is_premultiplied() -> None:
+    drawn = text.draw_spans((("Slow steeped", "#F3E7D3"),), Role.STRONG, 18).pixels
+    assert (drawn[..., :3].max(-1) <= drawn[..., 3]).all()
+
+
 def test_ink_touches_the_margin_and_quotes_hang_outside() -> None:
     setting = fit.Setting(("“Ours”",), Role.ACCENT, 120, 120)
     hung = piece.line("“Ours”", setting, 300, 200, "#000000")
