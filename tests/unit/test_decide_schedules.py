@@ -150,6 +150,25 @@ def test_a_rerun_that_is_cancelled_ends_both_revisions(seed: int, when: int, lat
 
 
 @SCHEDULES
+@given(seed=seeds, when=st.integers(0, 400), later=st.integers(100, 900))
+def test_a_rerun_of_a_rerun_ends_as_the_newest(seed: int, when: int, later: int) -> None:
+    world = MemoryWorld()
+    ask(world, BRIEF, "k")
+    client = [
+        (when, lambda: ask_again(world, CHANGED, "k", 1)),
+        (when + later, lambda: ask_again(world, BRIEF, "k", 2)),
+    ]
+    run(world, Router(world), seed, faulty=0.02, client=client)
+    check(world)
+    record = world.campaigns[KEY][0]
+    answer = told(world, "k", "rerun_result.2").status
+    assert (record.revision, answer) in {(3, "done"), (2, "refused")}
+    assert record.state is CampaignState.OK
+    assert package_of(world) == finished(changed=record.revision == 2)
+    assert [past.steps for past in record.past[:-1]] == [{}] * (record.revision - 2)
+
+
+@SCHEDULES
 @given(seed=seeds, step=st.sampled_from(["script", "label", "video.hook~9x16", "music"]))
 def test_a_failed_step_fails_the_campaign_after_all_others(seed: int, step: str) -> None:
     world = MemoryWorld()
