@@ -20,6 +20,7 @@ from services.composer.logo import logo_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
 
@@ -45,14 +46,32 @@ _KEPT_MIXES = 4
 _POSTERS = (ShotKind.PRODUCT, ShotKind.HOOK, ShotKind.STATEMENT, ShotKind.END, ShotKind.STATS)
 
 
+class Sound:
+    """A film's mix, mastered; `hear` masters it again after listening to a film with it."""
+
+    def __init__(self, mix: Samples) -> None:
+        self._mix = mix
+        self._target = soundtrack.Target()
+        self.samples = self._target.mastered(mix)
+
+    def hear(self, film: Path) -> bool:
+        """Say whether the film sounds right; if not, `samples` are better ones to try."""
+        better = self._target.corrected(film)
+        if better is None:
+            return True
+        self._target = better
+        self.samples = better.mastered(self._mix)
+        return False
+
+
 class Mixes:
     """Mastered sound by its inputs: all ratios of one locale and variant share it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str, int], tuple[Samples, Samples]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, int], Sound] = OrderedDict()
 
-    def of(self, work: FilmWork, film: Film, files: Files) -> tuple[Samples, Samples] | None:
-        """Return (mix, master) of the film's sound, None for a silent film."""
+    def of(self, work: FilmWork, film: Film, files: Files) -> Sound | None:
+        """Return the film's sound, None for a silent film."""
         voice, music = work.voice, work.music
         key = (voice.sha256 if voice else "", music.sha256 if music else "", film.frames)
         if key not in self._kept:
@@ -63,7 +82,7 @@ class Mixes:
             )
             if mix is None:
                 return None
-            self._kept[key] = (mix, soundtrack.mastered(mix))
+            self._kept[key] = Sound(mix)
             if len(self._kept) > _KEPT_MIXES:
                 self._kept.popitem(last=False)
         return self._kept[key]
@@ -86,12 +105,12 @@ def film(work: FilmWork, report: Report, files: Files, mixes: Mixes) -> Iterator
         VideoSpec(work.width, work.height, work.fps),
         report=lambda done: report(done, total, "frames"),
     )
-    path = files.new(".mp4")
     sound = mixes.of(work, laid_out, files)
-    write_mp4(path, stream, _extras(work, laid_out, sound[1] if sound else None))
-    if sound and (better := soundtrack.corrected(sound[0], path)) is not None:
+    for _ in range(soundtrack.MASTERINGS):
         path = files.new(".mp4")
-        write_mp4(path, stream, _extras(work, laid_out, better))
+        write_mp4(path, stream, _extras(work, laid_out, sound.samples if sound else None))
+        if sound is None or sound.hear(path):
+            break
     report(total, total, "mux")
     yield Media(
         path=path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import av
 import numpy as np
@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 PEAK_LIMIT_DBTP = -1.0
 """No decoded film is louder than this between its samples."""
 
+MASTERINGS = 4
+"""Tries at a soundtrack that is right after AAC; two are the rule where one is not enough."""
+
 _TOLERANCE_LU = 0.3
+_MARGIN_DB = 0.15
 
 
 def mixed(voice: Path | None, music: Path | None, seconds: float) -> Samples | None:
@@ -47,22 +51,25 @@ def mixed(voice: Path | None, music: Path | None, seconds: float) -> Samples | N
         raise MediaRejectedError(f"sound is no WAVE file: {error}", field="work.voice") from error
 
 
-def mastered(mix: Samples) -> Samples:
-    """Return a mix at the programme's loudness and below its peak."""
-    return master(mix)
+class Target(NamedTuple):
+    """What a mix is mastered to before AAC, which moves both figures a little."""
 
+    lufs: float = PROGRAMME_LUFS
+    peak_dbtp: float = PROGRAMME_PEAK_DBTP
 
-def corrected(mix: Samples, film: Path) -> Samples | None:
-    """Master a mix again after measuring what AAC made of it; None where that is good enough."""
-    heard = sound_of(film)
-    loudness, peak = integrated_lufs(heard), true_peak_dbtp(heard)
-    if loudness <= SILENCE_DB:
-        return None
-    off, over = loudness - PROGRAMME_LUFS, peak - PEAK_LIMIT_DBTP
-    if abs(off) <= _TOLERANCE_LU and over <= 0:
-        return None
-    ceiling = PROGRAMME_PEAK_DBTP - max(0.0, over + 0.1)
-    return master(mix, lufs=PROGRAMME_LUFS - off, peak_dbtp=ceiling)
+    def mastered(self, mix: Samples) -> Samples:
+        """Return the mix at this loudness and below this peak."""
+        return master(mix, lufs=self.lufs, peak_dbtp=self.peak_dbtp)
+
+    def corrected(self, film: Path) -> Target | None:
+        """Return a better target after hearing the film; None where it is good enough."""
+        heard = sound_of(film)
+        loudness, peak = integrated_lufs(heard), true_peak_dbtp(heard)
+        off, over = loudness - PROGRAMME_LUFS, peak - PEAK_LIMIT_DBTP
+        if loudness <= SILENCE_DB or (abs(off) <= _TOLERANCE_LU and over <= 0):
+            return None
+        lower = over + _MARGIN_DB if over > 0 else 0.0
+        return Target(self.lufs - off, self.peak_dbtp - lower)
 
 
 def sound_of(film: Path) -> Samples:
