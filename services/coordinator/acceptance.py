@@ -47,8 +47,12 @@ def understand(
     tenant: str,
     campaign_id: str,
     at: float,
+    base: int = 0,
 ) -> Wanted:
-    """Decode and check what was sent; what is wrong with it becomes the `error`."""
+    """Decode and check what was sent; what is wrong with it becomes the `error`.
+
+    `base` is the revision that a re-run's subject names.
+    """
     body_hash = hashlib.sha256(data).hexdigest()
     labels: dict[str, str] = {}
     try:
@@ -61,6 +65,10 @@ def understand(
         ):
             if given not in ("", actual):
                 raise InvalidRequestError(f"{field}: differs from the subject's", field=field)
+        if isinstance(message, RerunCampaign) and message.base_revision != base:
+            raise InvalidRequestError(
+                "base_revision: differs from the subject's", field="base_revision"
+            )
         brief = _brief(message.brief, campaign_id)
         check_brief(brief, tenant=tenant, today=datetime.fromtimestamp(at, UTC).date())
     except InvalidInputError as error:

@@ -126,7 +126,9 @@ async def take_rerun(world: World, ids: ControlSubject, message: Message) -> str
     """Take a re-run in and answer it; return the campaign's key."""
     campaign_id, base = ids.ids[0], _base(ids.ids[1])
     key = campaign_key(ids.tenant, campaign_id)
-    wanted = understand(message.data, RerunCampaign, ids.tenant, campaign_id, message.stored_at)
+    wanted = understand(
+        message.data, RerunCampaign, ids.tenant, campaign_id, message.stored_at, base
+    )
     record, error = await _rerun(world, key, base, wanted, message.stored_at)
     if record is not None:
         await _announce(world, key, record)

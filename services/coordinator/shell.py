@@ -12,7 +12,7 @@ import structlog
 from bus import consume, topology
 from contracts import subjects
 from contracts.errors import InvalidIdError, TransientError
-from contracts.identity import NO_CAMPAIGN
+from contracts.identity import NO_CAMPAIGN, check_id
 from contracts.subjects import Stream, Verb, campaign_key, parse_control
 from services.coordinator import reception
 from services.coordinator.advance import advance
@@ -104,6 +104,7 @@ class Coordinator:
     async def _on_command(self, delivery: Delivery) -> None:
         try:
             ids = parse_control(delivery.subject)
+            check_id(ids.ids[0], "campaign_id")
         except InvalidIdError as error:
             # Nobody could be answered under such an id.
             log.warning("command.refused", code=error.code)
