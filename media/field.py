@@ -30,6 +30,7 @@ _CREASE = 0.8  # radians; a sharper corner keeps its edge
 _FAR = 9.0
 _STEPS = 56
 _NEAR = 2.5e-4
+_CLOSE = 6e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,12 @@ def march(field: Field, origin: Array, ray: Array, start: Array, *, inside: bool
         passed = (radius > limit) & (at[:, 0] * going[:, 0] + at[:, 2] * going[:, 2] > 0)
         passed |= (at[:, 1] < -_MARGIN) & (going[:, 1] < 0)
         length[live[passed]] = np.inf
-        live = live[(step > _NEAR) & ~passed]
+        going_on = (step > _NEAR) & ~passed
+        live, left = live[going_on], step[going_on]
         if not len(live):
-            break
-    length[live] = np.inf
+            return length
+    # Rays that graze a surface from outside creep along it for ever: close by counts as there.
+    length[live if inside else live[left > _CLOSE]] = np.inf
     return length
 
 
