@@ -36,11 +36,27 @@ class Floor:
         self._announced = announced
         self._clock = clock
         self._services: dict[str, _Service] = {}
+        self._asked: set[str] = set()
+
+    def begin(self, key: str) -> None:
+        """Take note that a job is about to be advanced."""
+        self._asked.discard(key)
+
+    def settle(self, key: str) -> None:
+        """Forget a waiting job that did not ask for a place when it was advanced.
+
+        Another router has released or ended it: without this it would be called for ever.
+        """
+        if key not in self._asked:
+            for floor in self._services.values():
+                floor.waiting.pop(key, None)
+        self._asked.discard(key)
 
     def enter(self, service: str, job: JobRecord, admitted: Admitted, *, again: bool) -> bool:
         """Say whether the job may be published now; if not, it waits."""
         floor = self._floor(service)
         key = admitted.key
+        self._asked.add(key)
         if again or job.job_id in floor.inside:
             floor.inside[job.job_id] = self._clock()
             floor.waiting.pop(key, None)

@@ -31,7 +31,7 @@ from contracts.subjects import Bucket, Stream
 from services.router.admission import Message
 from services.router.advance import Advancer
 from services.router.cancelling import Canceller
-from services.router.decide import Seen
+from services.router.decide import Rest, Seen
 from services.router.desk import Desk
 from services.router.directory import Directory
 from services.router.floor import Floor
@@ -64,7 +64,8 @@ class Router:
         stores = ServerStores(bus, artifacts)
         services = self._directory.services
         advancer = Advancer(stores, self._floor, services, self._changed)
-        self._desk = Desk(advancer.advance)
+        self._advancer = advancer
+        self._desk = Desk(self._advance)
         self._memory = advancer.memory
         self._taker = Taker(stores, advancer.memory, services, self._tell)
         self._canceller = Canceller(stores, self._asked, self._doubt)
@@ -123,6 +124,12 @@ class Router:
             key = subjects.job_key(ids.tenant, ids.campaign_id, ids.request_id)
             await self._desk.advance(key)
 
+    async def _advance(self, key: str, afresh: bool) -> Rest:  # noqa: FBT001 - the desk's own call
+        self._floor.begin(key)
+        rest = await self._advancer.advance(key, afresh)
+        self._floor.settle(key)
+        return rest
+
     async def _run_changed(self, delivery: Delivery) -> None:
         try:
             run = _runs.decode(delivery.data)
@@ -163,12 +170,18 @@ class Router:
 
     def _changed(self, key: str, old: JobRecord, new: JobRecord) -> None:
         """Wake whoever waited for this change of a record."""
-        if new.state is JobState.FOLLOWER:
+        if new.state is JobState.FOLLOWER and old.state is not JobState.FOLLOWER:
             self._followers.setdefault(new.leader, set()).add(key)
+            leader = self._memory.jobs.get(new.leader)
+            if leader is None or leader.value.state.terminal:
+                # It has ended, perhaps, between the look and the write: nobody else would say so.
+                self._desk.hint(key)
         if new.state.terminal or new.service != old.service:
             self._floor.left(old.service, key, old.job_id)
             for waiting in self._floor.called(old.service):
                 self._desk.hint(waiting)
+        if old.state is JobState.FOLLOWER:
+            self._followers.get(old.leader, set()).discard(key)
         if new.state.terminal:
             log.info("job.ended", key=key, state=new.state, service=new.service, made=new.made)
             for follower in self._followers.pop(key, ()):

@@ -21,7 +21,7 @@ from contracts import events, subjects
 from contracts.artifacts import ArtifactRef
 from contracts.capability import Capability, Tier, capability_of
 from contracts.codec import encode
-from contracts.errors import ErrorInfo
+from contracts.errors import ErrorInfo, UnknownOutcomeError
 from contracts.jobs import CacheClaim, Job, JobRecord, Run, RunState
 from contracts.manifest import (
     CostSection,
@@ -37,6 +37,7 @@ from services.router.shell import Router
 
 TENANT = "acme"
 WAIT_SECONDS = 20.0
+ACK_WAIT_SECONDS = 3.0
 IMAGE = Capability.IMAGE.request_type
 
 
@@ -98,7 +99,7 @@ class Worker:
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        wanted = worker_consumer(self.service, 30.0, 256)
+        wanted = worker_consumer(self.service, ACK_WAIT_SECONDS, 256)
         await ensure_consumer(self.bus, Stream.JOBS, wanted)
         self._runs = Records(self.bus, Bucket.RUNS, Run)
         await consume(self.bus, Stream.JOBS, self.service, self._one)
@@ -106,11 +107,18 @@ class Worker:
     async def _one(self, delivery: Delivery) -> None:
         job = msgspec.json.decode(delivery.data, type=Job)
         key = subjects.run_key(self.service, job.job_id)
-        run = Run(attempt=1, owner="me", state=RunState.CLAIMED, job_key=job.key)
+        run = Run(attempt=1, owner=delivery.reply, state=RunState.CLAIMED, job_key=job.key)
         claimed = await self._runs.create(key, run)
         if isinstance(claimed, Conflict):
-            await ack(self.bus, delivery)
-            return
+            found = await self._runs.get(key)
+            assert found is not None
+            if found.value.state.terminal:
+                await ack(self.bus, delivery)
+                return
+            run = msgspec.structs.replace(run, attempt=found.value.attempt + 1)
+            claimed = await self._runs.update(key, run, found.revision)
+            if isinstance(claimed, Conflict):
+                return
         self.ran.append(job.request_id)
         self.started.set()
         await self.go.wait()
@@ -204,11 +212,19 @@ async def until(look: Callable[[], Awaitable[object]], what: str) -> object:
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             # What is waited for happens on the server, which sets no event of ours.
-            while not (found := await look()):  # noqa: ASYNC110 - the same
+            while not (found := await _answered(look)):  # noqa: ASYNC110 - the same
                 await asyncio.sleep(0.01)
             return found
     except TimeoutError:
         raise AssertionError(f"not within {WAIT_SECONDS:g} s: {what}") from None
+
+
+async def _answered(look: Callable[[], Awaitable[object]]) -> object:
+    """Look, and take a server that does not answer for a condition that is not met."""
+    try:
+        return await look()
+    except UnknownOutcomeError:
+        return None
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -18,6 +18,7 @@ from contracts.artifacts import artifact_key
 from contracts.capability import Capability
 from contracts.jobs import Job, Run
 from contracts.ledger import Charge
+from contracts.manifest import ServiceRecord
 from contracts.subjects import Stream
 from services.router.shell import Router
 
@@ -303,10 +304,7 @@ async def test_a_deadline_ends_what_never_started(desk: Rig) -> None:
 
 
 async def test_jobs_is_kept_shallow_and_the_important_goes_first(desk: Rig) -> None:
-    small = service("draft_image", workers=1)
-    resources = msgspec.structs.replace(small.manifest.resources, concurrency=1)
-    manifest = msgspec.structs.replace(small.manifest, resources=resources)
-    await desk.announce(msgspec.structs.replace(small, manifest=manifest))
+    await desk.announce(_for_one("draft_image"))
     await desk.router()
     for number in range(6):
         await desk.ask(f"r{number}", image(f"p{number}", priority=number))
@@ -347,8 +345,11 @@ async def test_a_production_request_never_becomes_a_draft(
     assert "draft" in result.error.message
 
 
-async def test_two_routers_share_the_work_and_tell_everything_once(desk: Rig) -> None:
-    await desk.announce(service("draft_image"))
+@pytest.mark.parametrize("crowded", [False, True], ids=["roomy", "crowded"])
+async def test_two_routers_share_the_work_and_tell_everything_once(
+    desk: Rig, *, crowded: bool
+) -> None:
+    await desk.announce(_for_one("draft_image") if crowded else service("draft_image"))
     for _ in range(2):
         await desk.router()
     worker = await desk.worker("draft_image")
@@ -373,6 +374,14 @@ async def test_a_restarted_router_finishes_what_the_first_one_took_in(desk: Rig)
     await desk.worker("draft_image")
     await desk.router()
     assert (await desk.result("r1")).status == "ok"
+
+
+def _for_one(name: str) -> ServiceRecord:
+    """A service that can run one job at a time, so that two are let into JOBS."""
+    small = service(name, workers=1)
+    resources = msgspec.structs.replace(small.manifest.resources, concurrency=1)
+    manifest = msgspec.structs.replace(small.manifest, resources=resources)
+    return msgspec.structs.replace(small, manifest=manifest)
 
 
 def _with_output(sha256: str) -> Callable[[Job, Run], Run]:

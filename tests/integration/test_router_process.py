@@ -15,6 +15,7 @@ from router_rig import Rig, image, rig, service
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.listing import subjects_in
+from bus.servers import NatsServer
 from bus.settings import Settings
 from contracts import events
 from contracts.subjects import Stream
@@ -66,6 +67,25 @@ async def test_sigterm_ends_it_in_order(desk: Rig, environment: dict[str, str]) 
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(15):
             assert await process.wait() == 0
+
+
+async def test_a_server_that_is_killed_in_between_loses_nothing(
+    desk: Rig, environment: dict[str, str], nats_server: NatsServer
+) -> None:
+    await desk.worker("draft_image")
+    names = [f"r{n}" for n in range(80)]
+    asked = [await desk.ask(name, image(f"prompt {name}")) for name in names]
+    async with router(environment):
+        for round_ in range(3):
+            await desk.event(names[round_ * 20], events.ACCEPTED)
+            nats_server.process.kill()
+            await nats_server.start()
+        results = await asyncio.gather(*map(desk.result, names))
+        for subject in asked:
+            await desk.emptied(subject)
+    assert {r.status for r in results} == {"ok"}
+    assert len(await subjects_in(desk.bus, Stream.LEDGER)) == len(names)
+    assert await subjects_in(desk.bus, Stream.JOBS) == []
 
 
 async def test_whatever_a_killed_router_left_is_finished_once(

@@ -408,6 +408,19 @@ def test_the_floor_fills_empties_and_believes_jobs() -> None:
     assert floor.crowded == []
 
 
+def test_a_job_that_another_router_released_waits_no_longer() -> None:
+    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
+    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
+    floor.begin(KEY)
+    assert not floor.enter("alpha", job(), admitted(), again=False)
+    floor.settle(KEY)
+    assert floor.waits(KEY, NOW)
+    floor.begin(KEY)  # advanced again, and this time it has no wish to enter
+    floor.settle(KEY)
+    assert not floor.waits(KEY, NOW)
+    assert floor.crowded == []
+
+
 # the desk
 
 
