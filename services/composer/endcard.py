@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from services.composer import fit
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from services.composer.piece import Piece
 
 _TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.62)
+_AIR = 0.42  # of the headline's size, between it and what follows
 _LEAST_HEADLINE = 0.32  # of the type box, before secondary rows shrink
 
 
@@ -41,11 +43,16 @@ def end_card(  # one argument for each thing that an end card is made of
                 return stacked(page, [*above, *below], enter)
             if room < _LEAST_HEADLINE * page.box.height and scale > _TIGHTER[-1]:
                 continue
-            setting = headline(page, words, Role.DISPLAY, room, 190)
+            setting = headline(page, words, Role.DISPLAY, 0.93 * room, 190)
         except fit.TooSmallError as error:
             failure = error
             continue
         rows = [*above, type_row(page, setting, inks.text, 44 * u), *below]
+        spare = page.box.height - height(rows)
+        if below:
+            # Large type needs more air below it than the rows have among themselves.
+            air = min(max(0.0, spare), max(0.0, _AIR * setting.size - below[0].gap))
+            rows[-len(below)] = replace(below[0], gap=below[0].gap + air)
         return stacked(page, rows, enter)
     raise failure or fit.TooSmallError(words, 0, 0)
 
