@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from bus.artifacts import Artifacts
+from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
 from bus.worker.folder import ServiceFolder
 from bus.worker.frames import RunJob, Ticked
@@ -47,6 +47,13 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
+
+
+class SpoolError(RunError):
+    """The worker's own disk refuses: another try, perhaps on another machine, may succeed."""
+
+    code = "SPOOL"
+    retryable = True
 
 
 class Bench:
@@ -89,10 +96,10 @@ class Attempt:
             return Failed(DeadlineExpiredError("the deadline passed while it was made").info())
         except JobCancelledError:
             return Returned()  # the record says whether it was cancelled, superseded or drained
-        except RunError as error:
-            return Lost(error.info()) if error.retryable else Failed(error.info())
         except AdgenxError as error:
-            return Failed(error.info())
+            return Lost(error.info()) if error.retryable else Failed(error.info())
+        except OSError as error:  # this machine's disk is full or broken: no fault of the job
+            return Lost(SpoolError(f"the worker's disk: {error.strerror}").info())
 
     def _seconds_left(self) -> float | None:
         if not self._job.deadline_at:
@@ -105,10 +112,20 @@ class Attempt:
         if adopted is not None:
             return adopted
         finished = await asyncio.to_thread(bench.spool.find, job.job_id, job.request)
-        if finished is None:
+        if finished is None or not await self._kept(finished):
             finished = await self._run()
-        await self._patiently(lambda: self._store(finished))
+            await self._patiently(lambda: self._store(finished))
         return await self._with_receipt(self._succeeded(finished))
+
+    async def _kept(self, finished: Finished) -> bool:
+        """Store a result found in the spool; False if its bytes are no longer what they were."""
+        try:
+            await self._patiently(lambda: self._store(finished))
+        except (HashMismatchError, FileNotFoundError) as error:
+            log.warning("spool.damaged", job_id=self._job.job_id, error=str(error))
+            await asyncio.to_thread(self._bench.spool.remove, self._job.job_id)
+            return False
+        return True
 
     async def _run(self) -> Finished:
         bench, job = self._bench, self._job

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -25,10 +26,10 @@ from bus.worker.announcing import Announcer
 from bus.worker.attempt import Attempt, Bench
 from bus.worker.folder import ServiceFolder, engine_revision
 from bus.worker.spool import Spool
-from bus.worker.verdict import Act, Outcome, Returned, Verdict, Worker
+from bus.worker.verdict import Act, Failed, Outcome, Returned, Verdict, Worker
 from contracts import subjects
 from contracts.codec import encode
-from contracts.errors import TransientError
+from contracts.errors import TransientError, UnsupportedVersionError
 from contracts.jobs import Job, JobRecord, Run
 from contracts.subjects import Bucket, Stream
 
@@ -41,7 +42,23 @@ NAK_SECONDS = 0.2
 MAX_PENDING = 256
 """Deliveries of one service in all its workers' hands; each worker asks only for what it can do."""
 
+
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """The ids of a job whose request cannot be read."""
+
+    job_id: str
+    tenant: str
+    campaign_id: str
+    request_id: str
+
+    @property
+    def key(self) -> str:
+        """Key of the JobRecord."""
+        return subjects.job_key(self.tenant, self.campaign_id, self.request_id)
+
+
 _job = msgspec.json.Decoder(Job)
+_head = msgspec.json.Decoder(_Head)
 _run = msgspec.json.Decoder(Run)
 
 
@@ -111,8 +128,7 @@ class Loop:
         except msgspec.DecodeError as error:
             # Only routers write here, so that this is a newer one's message, or a person's.
             log.warning("job.unreadable", subject=delivery.subject, error=str(error))
-            await gate.publish_once(self._bus, _dead_of(delivery.subject), delivery.data)
-            await ack(self._bus, delivery)
+            await self._refuse(delivery, str(error))
             return
         with telemetry.canonical(
             "job.settled", service=self._name, job_id=job.job_id, request_id=job.request_id
@@ -123,6 +139,29 @@ class Loop:
                 line.update(state=run.state.value, attempt=run.attempt)
                 line["error"] = run.error.code if run.error else ""
 
+    async def _refuse(self, delivery: Delivery, why: str) -> None:
+        """End a job whose message this worker cannot read: failed if its ids can be, else buried.
+
+        The ack alone would not do: its router would publish it again for ever.
+        """
+        await gate.publish_once(self._bus, _dead_of(delivery.subject), delivery.data)
+        try:
+            job = _head.decode(delivery.data)
+        except msgspec.DecodeError:
+            await ack(self._bus, delivery)
+            return
+        error = UnsupportedVersionError(f"{self._name} cannot read the request: {why}")
+        worker = Worker(owner=secrets.token_hex(8), max_attempts=1)
+        record = await self._jobs.get(job.key)
+        act = Act.ACK
+        if verdict.wanted(record.value if record else None, self._name):
+            decided, claim = await self._claim(job, worker, lambda: True)
+            if claim is not None and decided.act is Act.RUN:
+                decided = await self._settle(claim, Failed(error.info()), worker)
+            act = decided.act
+        if act is Act.ACK:
+            await ack(self._bus, delivery)
+
     async def _through(self, delivery: Delivery, job: Job) -> tuple[Act, Run | None]:
         record = await self._jobs.get(job.key)
         if not verdict.wanted(record.value if record else None, self._name):
@@ -132,7 +171,10 @@ class Loop:
             owner=secrets.token_hex(8),
             max_attempts=self._bench.service.manifest.resources.max_attempts,
         )
-        decided, claim = await self._claim(job, worker)
+        spool = self._bench.spool
+        decided, claim = await self._claim(
+            job, worker, lambda: spool.find(job.job_id, job.request) is not None
+        )
         while decided.act is Act.RUN:
             assert claim is not None
             outcome = await self._attempt(delivery, job, claim)
@@ -141,7 +183,9 @@ class Loop:
         await self._act(delivery, job, decided, run)
         return decided.act, run
 
-    async def _claim(self, job: Job, worker: Worker) -> tuple[Verdict, Claim | None]:
+    async def _claim(
+        self, job: Job | _Head, worker: Worker, finished: Callable[[], bool]
+    ) -> tuple[Verdict, Claim | None]:
         """Claim the run: by creating it; what is there is read only if that is refused."""
         key = subjects.run_key(self._name, job.job_id)
         found: Run | None = None
@@ -159,8 +203,7 @@ class Loop:
                 return decided, Claim(key, decided.write, written)
             record = await self._runs.get(key)
             found, revision = (record.value, record.revision) if record else (None, 0)
-            spool = self._bench.spool
-            adoptable = await asyncio.to_thread(spool.find, job.job_id, job.request) is not None
+            adoptable = await asyncio.to_thread(finished)
 
     async def _write(self, key: str, run: Run, revision: int) -> int | Conflict:
         if revision == 0:
