@@ -112,6 +112,7 @@ def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | Non
     unit = min(box.width / 10, box.height / 9)
     brand = Box(box.left, box.top, box.right, box.top + 1.1 * unit)
     pieces = _brand(page, card, inks, logo, brand, unit)
+    head = len(pieces)
     foot = box.bottom
     if card.legal:
         try:
@@ -134,7 +135,12 @@ def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | Non
         pieces += block(offer, page.start, foot - offer.height, inks.text, page.align)
         foot -= offer.height + 0.95 * unit
     room = Box(box.left, top, box.right, foot)
-    return [*pieces, *_headline(page, words, room, inks, lines=6, middle=False)]
+    title = _headline(page, words, room, inks, lines=6, middle=False)
+    # What the headline leaves over is shared out: half above the block, the rest below it.
+    spare = max(0, int(foot - max(p.ink.bottom for p in title) - 0.6 * unit))
+    lower = [piece.moved(0, -spare) for piece in pieces[head:]]
+    whole = [*pieces[:head], *title, *lower]
+    return [piece.moved(0, spare // 2) for piece in whole]
 
 
 def _headline(

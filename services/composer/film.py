@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import InvalidRequestError
 from contracts.locale import direction_of, language_of
 from contracts.script import ShotKind
-from services.composer import captions, inks, overlay, scene
+from services.composer import captions, inks, overlay, scene, veil
 from services.composer.boxes import Box
 from services.composer.collision import check
 from services.composer.fit import TooSmallError
@@ -188,14 +188,15 @@ def set_shot(  # a shot is set from all of these
         except TooSmallError as error:
             raise LayoutError(f"shot {shot.name}: {error}", field="work.shots") from None
 
-    pieces, colours = inks.legible(
+    verdict = inks.legible(
         lambda tried: [layer.piece for layer in layers_in(tried)], ground, work.look.palette
     )
-    layers = layers_in(colours)
+    layers = layers_in(verdict.inks)
+    pieces = verdict.applied([layer.piece for layer in layers])
     check(pieces, page.safe, f"shot {shot.name}")
-    if colours.scrim > 0:
-        veil = inks.scrim(pieces, colours, page.width, page.height)
-        layers.insert(0, Layer(veil, Motion.CUT, 0.0))
+    layers = [replace(x, piece=piece) for x, piece in zip(layers, pieces, strict=True)]
+    under = veil.veil(verdict, page.width, page.height)
+    layers = [*(Layer(piece, Motion.CUT, 0.0) for piece in under), *layers]
     return Stage(layers)
 
 

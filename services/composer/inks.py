@@ -7,7 +7,7 @@ type, and where even that does not help, no film is made.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -16,15 +16,16 @@ import numpy as np
 from contracts.colour import contrast, luminance, rgb
 from contracts.errors import InvalidRequestError
 from media.colour import distance
-from services.composer.boxes import Box, around
-from services.composer.piece import Piece, coloured
+from services.composer.piece import recoloured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from contracts.brief import Palette
+    from services.composer.boxes import Box
+    from services.composer.piece import Piece
 
 LARGE_CONTRAST, SMALL_CONTRAST = 3.0, 4.5
 """Least contrast of large type and of small type (WCAG 2.2, AA)."""
@@ -61,6 +62,22 @@ class Inks:
     on_button: str
     veil: str
     scrim: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a layout becomes legible: its inks, lines in another ink (by place), lines on a scrim."""
+
+    inks: Inks
+    repainted: Mapping[int, str] = field(default_factory=dict)
+    veiled: tuple[Box, ...] = ()
+
+    def applied(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Return a layout drawn in `inks` with its repainted lines repainted."""
+        return [
+            recoloured(piece, self.repainted[n]) if n in self.repainted else piece
+            for n, piece in enumerate(pieces)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +137,11 @@ def needed_contrast(size: float, large: float) -> float:
 
 def faults(
     pieces: Sequence[Piece], ground: Backdrop, inks: Inks, large: float
-) -> list[IllegibleError]:
-    """Return an error for every line that cannot be read on its background."""
+) -> dict[int, IllegibleError]:
+    """Return an error for every line, by its place, that cannot be read on its background."""
     panels = [p for p in pieces if p.ground]
-    found = []
-    for piece in pieces:
+    found = {}
+    for n, piece in enumerate(pieces):
         if not piece.colour:
             continue
         under = [p for p in panels if p.ink.contains(piece.ink, slack=2)]
@@ -134,7 +151,7 @@ def faults(
             ratio = worst_contrast(piece.colour, _veiled(ground.pixels(piece.ink.grown(4)), inks))
         needed = needed_contrast(piece.size, large)
         if ratio < needed:
-            found.append(IllegibleError(piece.words, ratio, needed))
+            found[n] = IllegibleError(piece.words, ratio, needed)
     return found
 
 
@@ -189,49 +206,46 @@ def legible(
     palette: Palette,
     *,
     large: float | None = None,
-) -> tuple[list[Piece], Inks]:
-    """Return the first colouring of a layout in which every line can be read, and its inks.
+) -> Verdict:
+    """Return the first colouring of a layout in which every line can be read.
 
-    `draw` sets the layout in given colours; `large` is the size in px from which type counts as
-    large, by default a share of the frame. Raises IllegibleError when none will do.
+    One ink for all lines is best. Where only lesser lines stand on another tone than the headline
+    (a legal line over a table's edge), they alone change ink; next comes a scrim, under those
+    lines only that need it. `draw` sets the layout in given colours; `large` is the size in px from
+    which type counts as large, by default a share of the frame. Raises IllegibleError when nothing
+    will do.
     """
     if large is None:
         large = LARGE_SHARE * min(ground.width, ground.height)
     plain = Inks(palette.ink, palette.ink, palette.primary, palette.ink, palette.paper)
     probe = [piece.ink for piece in draw(plain) if piece.colour]
     if not probe:
-        return draw(plain), plain
+        return Verdict(plain)
     pixels = np.concatenate([ground.pixels(box) for box in probe])
-    worst: list[IllegibleError] = []
+    worst: dict[int, IllegibleError] = {}
     for inks in candidates(palette, pixels):
         pieces = draw(inks)
-        worst = faults(pieces, ground, inks, large)
-        if not worst:
-            return pieces, inks
-    raise worst[0]
+        bare = faults(pieces, ground, replace(inks, scrim=0.0), large)
+        if inks.scrim == 0:
+            worst = bare
+            if (repainted := _repainted(pieces, bare, ground, inks, large)) is not None:
+                return Verdict(inks, repainted)
+        elif not (worst := faults(pieces, ground, inks, large)):
+            return Verdict(inks, {}, tuple(pieces[n].ink for n in bare))
+    raise next(iter(worst.values()))
 
 
-def scrim(pieces: Sequence[Piece], inks: Inks, width: int, height: int) -> Piece:
-    """Draw the veil under type: full strength behind it, fading out softly, grown to the edges."""
-    type_box = around(piece.ink for piece in pieces if piece.colour)
-    soft = 0.16 * min(width, height)
-    reach = Box(
-        0.0 if type_box.left < width * 0.30 else type_box.left,
-        0.0 if type_box.top < height * 0.30 else type_box.top,
-        width if type_box.right > width * 0.70 else type_box.right,
-        height if type_box.bottom > height * 0.85 else type_box.bottom,
-    )
-    x = np.arange(width, dtype=np.float32)
-    y = np.arange(height, dtype=np.float32)
-    across = np.maximum(np.maximum(reach.left - x, x - reach.right), 0) / soft
-    down = np.maximum(np.maximum(reach.top - y, y - reach.bottom), 0) / soft
-    far = np.hypot(across[None, :], down[:, None])
-    near = np.clip(1 - far, 0, 1)
-    smooth = near * near * (3 - 2 * near) * inks.scrim * 255
-    # A fixed dither keeps the long, flat slope from banding.
-    noise = np.random.default_rng(7).random((height, width), np.float32)
-    coverage = np.floor(smooth + noise * (smooth > 0)).clip(0, 255).astype(np.uint8)
-    rows, columns = np.flatnonzero(coverage.any(axis=1)), np.flatnonzero(coverage.any(axis=0))
-    y0, y1, x0, x1 = rows[0] & ~1, rows[-1] + 1, columns[0] & ~1, columns[-1] + 1
-    cut = coloured(coverage[y0:y1, x0:x1], inks.veil)
-    return Piece(cut, int(x0), int(y0), Box(x0, y0, x1, y1))
+def _repainted(
+    pieces: Sequence[Piece],
+    bad: Mapping[int, IllegibleError],
+    ground: Backdrop,
+    inks: Inks,
+    large: float,
+) -> dict[int, str] | None:
+    """Return the bad lines in the opposite ink; None if that cures not all, or not the main one."""
+    main = max((n for n, p in enumerate(pieces) if p.colour), key=lambda n: pieces[n].size)
+    if main in bad:
+        return None
+    turned = dict.fromkeys(bad, inks.veil)
+    tried = [recoloured(p, turned[n]) if n in turned else p for n, p in enumerate(pieces)]
+    return turned if not faults(tried, ground, inks, large) else None

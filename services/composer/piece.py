@@ -65,6 +65,11 @@ def coloured(coverage: NDArray[np.uint8], colour: str) -> NDArray[np.uint8]:
     return np.stack([*channels, cover], axis=-1).astype(np.uint8)
 
 
+def recoloured(piece: Piece, colour: str) -> Piece:
+    """Return a line of type in another colour."""
+    return replace(piece, pixels=coloured(piece.pixels[..., 3], colour), colour=colour)
+
+
 def line(
     words: str,
     setting: Setting,

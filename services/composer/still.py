@@ -14,7 +14,7 @@ from contracts.locale import direction_of, language_of
 from contracts.requests import FilmShot
 from contracts.script import ShotKind
 from media.still import ByteLimitError, encode_jpeg, encode_png, read_bgra
-from services.composer import banner, inks, overlay
+from services.composer import banner, inks, overlay, veil
 from services.composer.collision import check
 from services.composer.endcard import end_card
 from services.composer.film import CAPITAL_LANGUAGES, LONGEST_CAPITALS, LayoutError
@@ -92,10 +92,10 @@ def finished(work: StillWork, picture: NDArray[np.uint8], logo: Piece | None) ->
         return [layer.piece for layer in layers]
 
     large = inks.LARGE_PIXELS if work.banner else None
-    pieces, colours = inks.legible(draw, inks.backdrop([picture]), work.look.palette, large=large)
+    verdict = inks.legible(draw, inks.backdrop([picture]), work.look.palette, large=large)
+    pieces = verdict.applied(draw(verdict.inks))
     check(pieces, page.safe, f"still {work.width} x {work.height}")
-    if colours.scrim > 0:
-        laid(picture, [inks.scrim(pieces, colours, work.width, work.height)])
+    laid(picture, veil.veil(verdict, work.width, work.height))
     laid(picture, pieces)
     if work.look.draft and not work.banner:
         laid(picture, overlay.draft_tag(page, work.look.palette))

@@ -15,7 +15,18 @@ from contracts.requests import Box as Part
 from contracts.requests import FilmShot, FilmWork, LabelWork, Look, StillWork
 from contracts.script import EndCard, ShotKind, SpeechTimings, SpokenLine, Stat, Word
 from media.pixels import Planes
-from services.composer import captions, collision, film, inks, label, motion, overlay, piece, reel
+from services.composer import (
+    captions,
+    collision,
+    film,
+    inks,
+    label,
+    motion,
+    overlay,
+    piece,
+    reel,
+    veil,
+)
 from services.composer import still as stills
 from services.composer.boxes import Box
 from services.composer.captions import Token
@@ -176,8 +187,23 @@ def test_ink_or_paper_is_chosen_by_what_is_behind() -> None:
 
     for grey, expected in ((240, KESTREL.ink), (16, KESTREL.paper)):
         ground = inks.backdrop([np.full((400, 400, 3), grey, np.uint8)])
-        _, chosen = inks.legible(draw, ground, KESTREL)
-        assert (chosen.text, chosen.scrim) == (expected, 0.0)
+        verdict = inks.legible(draw, ground, KESTREL)
+        assert (verdict.inks.text, verdict.veiled) == (expected, ())
+
+
+def test_a_small_line_on_another_tone_changes_ink_alone() -> None:
+    picture = np.full((400, 400, 3), 240, np.uint8)
+    picture[300:] = 16
+
+    def draw(colours: inks.Inks) -> list[piece.Piece]:
+        large = piece.block(Setting(("Word",), Role.DISPLAY, 80, 80), 40, 40, colours.text)
+        small = piece.block(Setting(("legal",), Role.TEXT, 20, 20), 40, 340, colours.text)
+        return [*large, *small]
+
+    verdict = inks.legible(draw, inks.backdrop([picture]), KESTREL)
+    colours = [p.colour for p in verdict.applied(draw(verdict.inks))]
+    assert colours == [KESTREL.ink, KESTREL.paper]
+    assert verdict.veiled == ()
 
 
 def test_a_restless_picture_gets_a_scrim_and_type_is_legible_on_it() -> None:
@@ -188,13 +214,13 @@ def test_a_restless_picture_gets_a_scrim_and_type_is_legible_on_it() -> None:
     def draw(colours: inks.Inks) -> list[piece.Piece]:
         return piece.block(setting, 60, 60, colours.text)
 
-    pieces, chosen = inks.legible(draw, inks.backdrop([picture]), KESTREL, large=30)
-    assert chosen.scrim > 0
-    piece.laid(picture, [inks.scrim(pieces, chosen, 400, 400)])
-    box = pieces[0].ink
+    verdict = inks.legible(draw, inks.backdrop([picture]), KESTREL, large=30)
+    assert verdict.inks.scrim > 0
+    piece.laid(picture, veil.veil(verdict, 400, 400))
+    box = draw(verdict.inks)[0].ink
     behind = picture[int(box.top) : int(box.bottom), int(box.left) : int(box.right)]
     pixels = behind.reshape(-1, 3).astype(np.float32)
-    assert inks.worst_contrast(chosen.text, pixels) >= 4.4
+    assert inks.worst_contrast(verdict.inks.text, pixels) >= 4.4
 
 
 def test_a_palette_that_cannot_be_read_is_refused() -> None:
