@@ -9,15 +9,14 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from contracts.errors import InvalidRequestError
 from contracts.locale import direction_of, language_of
 from contracts.script import ShotKind
-from services.composer import captions, inks, overlay, scene, veil
+from services.composer import captions, overlay, scene
 from services.composer.boxes import Box
 from services.composer.collision import check
-from services.composer.fit import TooSmallError
 from services.composer.motion import Layer, Motion, Stage
 from services.composer.page import Page, pixels, type_area
+from services.composer.typeset import Ground, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,17 +25,13 @@ if TYPE_CHECKING:
     from contracts.requests import FilmShot, FilmWork
     from contracts.script import EndCard
     from services.composer.captions import Group, Token
-    from services.composer.inks import Backdrop
+    from services.composer.inks import Backdrop, Inks
     from services.composer.piece import Piece
 
 WIPE_SECONDS = 0.42
 LONGEST_CAPITALS = 28  # characters; a longer headline in capitals is slow to read
 CAPITAL_LANGUAGES = frozenset({"en", "es", "it", "nl", "pt"})
 _SHORT_WORD = 3  # letters: such a word more does not make a caption worth reading
-
-
-class LayoutError(InvalidRequestError):
-    """The text of a shot does not fit its type box at a legible size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,22 +177,11 @@ def set_shot(  # a shot is set from all of these
 ) -> Stage:
     """Set one shot's type in legible inks and return it as a stage."""
 
-    def layers_in(colours: inks.Inks) -> list[Layer]:
-        try:
-            return scene.scene(page, shot, work.end_card, colours, logo=logo, enter=enter)
-        except TooSmallError as error:
-            raise LayoutError(f"shot {shot.name}: {error}", field="work.shots") from None
+    def draw(on: Page, colours: Inks) -> list[Layer]:
+        return scene.scene(on, shot, work.end_card, colours, logo=logo, enter=enter)
 
-    verdict = inks.legible(
-        lambda tried: [layer.piece for layer in layers_in(tried)], ground, work.look.palette
-    )
-    layers = layers_in(verdict.inks)
-    pieces = verdict.applied([layer.piece for layer in layers])
-    check(pieces, page.safe, f"shot {shot.name}")
-    layers = [replace(x, piece=piece) for x, piece in zip(layers, pieces, strict=True)]
-    under = veil.veil(verdict, page.width, page.height)
-    layers = [*(Layer(piece, Motion.CUT, 0.0) for piece in under), *layers]
-    return Stage(layers)
+    where = f"shot {shot.name}"
+    return Stage(typeset(page, draw, Ground(ground, work.look.palette), where))
 
 
 def room_of(page: Page, caption_box: Box, *, captioned: bool) -> tuple[Page, Box]:

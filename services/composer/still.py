@@ -14,14 +14,14 @@ from contracts.locale import direction_of, language_of
 from contracts.requests import FilmShot
 from contracts.script import ShotKind
 from media.still import ByteLimitError, encode_jpeg, encode_png, read_bgra
-from services.composer import banner, inks, overlay, veil
-from services.composer.collision import check
+from services.composer import banner, inks, overlay
 from services.composer.endcard import end_card
-from services.composer.film import CAPITAL_LANGUAGES, LONGEST_CAPITALS, LayoutError
-from services.composer.fit import TooSmallError
+from services.composer.film import CAPITAL_LANGUAGES, LONGEST_CAPITALS
 from services.composer.logo import logo_of
+from services.composer.motion import Layer, Motion
 from services.composer.page import Page, pixels, type_area
 from services.composer.piece import laid
+from services.composer.typeset import Ground, LayoutError, typeset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,21 +82,16 @@ def finished(work: StillWork, picture: NDArray[np.uint8], logo: Piece | None) ->
     """Set the type over the picture (changed in place) and return it."""
     page = _page(work)
 
-    def draw(colours: Inks) -> list[Piece]:
-        try:
-            if work.banner:
-                return banner.banner(page, work.headline, work.end_card, colours, logo)
-            layers = end_card(page, _as_shot(work), work.end_card, colours, logo=logo, enter=0)
-        except TooSmallError as error:
-            raise LayoutError(f"{work.title}: {error}", field="work.headline") from None
-        return [layer.piece for layer in layers]
+    def draw(on: Page, colours: Inks) -> list[Layer]:
+        if work.banner:
+            pieces = banner.banner(on, work.headline, work.end_card, colours, logo)
+            return [Layer(piece, Motion.CUT, 0.0) for piece in pieces]
+        return end_card(on, _as_shot(work), work.end_card, colours, logo=logo, enter=0)
 
     large = inks.LARGE_PIXELS if work.banner else None
-    verdict = inks.legible(draw, inks.backdrop([picture]), work.look.palette, large=large)
-    pieces = verdict.applied(draw(verdict.inks))
-    check(pieces, page.safe, f"still {work.width} x {work.height}")
-    laid(picture, veil.veil(verdict, work.width, work.height))
-    laid(picture, pieces)
+    ground = Ground(inks.backdrop([picture]), work.look.palette, large)
+    layers = typeset(page, draw, ground, f"still {work.width} x {work.height}")
+    laid(picture, [layer.piece for layer in layers])
     if work.look.draft and not work.banner:
         laid(picture, overlay.draft_tag(page, work.look.palette))
     return picture

@@ -31,11 +31,11 @@ from services.composer import still as stills
 from services.composer.boxes import Box
 from services.composer.captions import Token
 from services.composer.collision import CollisionError
-from services.composer.film import LayoutError
 from services.composer.fit import Setting
 from services.composer.inks import IllegibleError
 from services.composer.page import Page
 from services.composer.typeface import Role
+from services.composer.typeset import Ground, LayoutError, typeset
 
 pytestmark = pytest.mark.unit
 
@@ -204,6 +204,23 @@ def test_a_small_line_on_another_tone_changes_ink_alone() -> None:
     colours = [p.colour for p in verdict.applied(draw(verdict.inks))]
     assert colours == [KESTREL.ink, KESTREL.paper]
     assert verdict.veiled == ()
+
+
+def test_a_line_across_an_edge_moves_before_it_needs_a_scrim() -> None:
+    picture = np.full((400, 400, 3), 240, np.uint8)
+    picture[330:] = 60
+    page = Page(400, 400, Box(20, 20, 380, 345), Box(10, 10, 390, 390))
+
+    def draw(on: Page, colours: inks.Inks) -> list[motion.Layer]:
+        setting = Setting(("legal",), Role.TEXT, 20, 20)
+        return [
+            motion.Layer(p, motion.Motion.CUT, 0)
+            for p in piece.block(setting, 40, on.box.bottom - setting.height, colours.text)
+        ]
+
+    layers = typeset(page, draw, Ground(inks.backdrop([picture]), KESTREL, 30), "here")
+    assert [layer.piece.words for layer in layers] == ["legal"]
+    assert layers[0].piece.ink.bottom <= 332
 
 
 def test_a_restless_picture_gets_a_scrim_and_type_is_legible_on_it() -> None:
