@@ -209,7 +209,10 @@ def _fork(
     try:
         for _ in range(count):
             here, there = context.Pipe()
-            process = context.Process(target=_work, args=(there, paint, bounds, spec), daemon=True)
+            ours = [*ends, here]
+            process = context.Process(
+                target=_work, args=(there, ours, paint, bounds, spec), daemon=True
+            )
             with warnings.catch_warnings():
                 # Python warns of forks in processes with threads; see above.
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -244,12 +247,21 @@ def _fork(
     return parts
 
 
-def _work(pipe: Connection, paint: Paint, bounds: list[tuple[int, int]], spec: VideoSpec) -> None:
+def _work(
+    pipe: Connection,
+    others: Sequence[Connection],
+    paint: Paint,
+    bounds: list[tuple[int, int]],
+    spec: VideoSpec,
+) -> None:
+    for end in others:
+        # A fork holds the parent's ends too; kept open they would hide that the parent is gone.
+        end.close()
     try:
         while (n := pipe.recv()) is not None:
-            first, end = bounds[n]
-            pipe.send(("coded", n, _segment(paint, first, end, spec, _tell(pipe, n))))
-    except EOFError:
+            first, end_frame = bounds[n]
+            pipe.send(("coded", n, _segment(paint, first, end_frame, spec, _tell(pipe, n))))
+    except (EOFError, BrokenPipeError):
         return  # the parent is gone
     except BaseException:  # noqa: BLE001 - whatever it was, the parent must hear of it
         pipe.send(("error", 0, traceback.format_exc()))

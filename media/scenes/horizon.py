@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from media.colour import at_lightness, bgr, lightness, mixed, toned
+from media.colour import at_lightness, bgr, lightness, mixed, oklab, toned
 from media.pixels import Planes, Sprite, lay, mix
 from media.scenes import ground
 from media.scenes.land import Ridge, lay_land
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _LAYERS = 4
+_DUSK = 0.10  # OKLab chroma of the evening sky
 _COLUMN = 0.5  # of the frame's height: a quiet box taller than this stands beside the subject
 _UPPER = 0.55
 
@@ -46,10 +48,10 @@ class Horizon:
         focus = stage.focus
         tall = stage.height > 1.3 * stage.width
         self._level = focus.top + (0.62 if tall else 0.66) * focus.height
-        self._level = min(self._level, 0.82 * stage.height)
+        self._level = min(self._level, 0.83 * stage.height)
         if not tall and stage.quiet is not None and stage.quiet.height > _COLUMN * stage.height:
             # Type stands in a column beside the subject: keep the land below most of it.
-            self._level = max(self._level, 0.78 * stage.height)
+            self._level = min(0.84 * stage.height, max(self._level, stage.quiet.bottom))
         self._radius = 0.5 * min(0.36 * narrow, 0.42 * focus.width, 0.42 * focus.height)
         self._x = focus.x + (0.10 if tall else 0.06) * focus.width
         self._y = self._level - 1.05 * self._radius
@@ -68,7 +70,8 @@ class Horizon:
         )
         middle = stage.quiet.y / stage.height if stage.quiet is not None else 0.3
         tone = sky[1] if middle < _UPPER * self._level / stage.height else sky[2]
-        ground.settle(picture, stage, sky[1] if not night else tone, 0.66, soft=0.5)
+        evening = at_lightness(mixed(sky[1], sky[2], 0.2), 0.42, 1.1)
+        ground.settle(picture, stage, tone if night else evening, 0.72, soft=0.45)
         if plain:
             picture = ground.vertical(stage, [(0, stage.colours.paper), (1, sky[3])])
             ground.settle(picture, stage, stage.colours.paper, 0.9)
@@ -208,10 +211,12 @@ def day_colours(stage: Stage) -> tuple[list[str], list[str], str]:
     c = stage.colours
     warm = c.secondary
     deep = c.deepest
-    top = toned(at_lightness(c.primary, 0.41, 0.56), hue=-34)
+    _, a, b = oklab(at_lightness(c.primary, 0.41))
+    strength = _DUSK / max(0.02, math.hypot(a, b))
+    top = toned(at_lightness(c.primary, 0.41), chroma=min(1.7, strength), hue=-22)
     sky = [
         top,
-        mixed(top, at_lightness(c.primary, 0.60, 0.75), 0.50),
+        mixed(top, at_lightness(c.primary, 0.58, 0.80), 0.38),
         mixed(warm, at_lightness(c.primary, 0.66, 0.9), 0.30),
         mixed(warm, c.paper, 0.62),
     ]

@@ -50,7 +50,7 @@ class Pour:
         quiet = stage.quiet
         if quiet is not None and quiet.top < self._edge < quiet.bottom - 0.12 * quiet.height:
             # The surface must not begin behind the type: move it to the type's lower end.
-            self._edge = quiet.bottom - 0.06 * quiet.height
+            self._edge = quiet.bottom - 0.03 * quiet.height
             self._y = self._edge + 0.45 * (stage.height - self._edge)
         base = ground.finish(picture, stage)
         deep = liquid(c)

@@ -138,7 +138,9 @@ class Table:
         c = stage.colours
         room = stage.focus
         wall = mixed(c.paper, c.secondary, 0.34)
-        self.foot = room.bottom - 0.05 * room.height
+        # Beside a column of type the table must not reach up behind the type.
+        beside = stage.quiet is not None and stage.quiet.bottom > room.y
+        self.foot = room.bottom - (0.012 if beside else 0.05) * room.height
         self.x = room.x
         picture = ground.vertical(
             stage, [(0, toned(wall, lightness=-0.13)), (1, toned(wall, lightness=-0.07))]

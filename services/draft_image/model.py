@@ -76,7 +76,7 @@ class Model:
 
 def oversampling(width: int, height: int) -> int:
     """Return how many times larger than asked a picture is drawn: the more, the smaller it is."""
-    return max(2, min(6, math.ceil(_FINE_SIDE / min(width, height))))
+    return max(2, min(4, math.ceil(_FINE_SIDE / min(width, height))))
 
 
 def _mean(picture: NDArray[Any], box: Box | None) -> str:

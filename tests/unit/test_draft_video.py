@@ -92,11 +92,12 @@ def product(desk: Desk, form: Form) -> Subject:
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES))
-@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("layout", ["type above", "type beside"])
 def test_every_scene_moves_and_leaves_the_quiet_box_calm(
-    scene: str, wide: bool, desk: Desk
+    scene: str, layout: str, desk: Desk
 ) -> None:
     subject = product(desk, Form.CAN) if scene in {"studio", "table", "disc"} else None
+    wide = layout == "type beside"
     focus, quiet = (BESIDE, COLUMN) if wide else (FOCUS, QUIET)
     size = {"width": 384, "height": 216} if wide else {"width": 216, "height": 384}
     art = ArtDirection(scene=scene, focus=focus, quiet=quiet, subject=subject)
@@ -219,7 +220,7 @@ def test_a_cancelled_job_stops_and_the_next_one_runs(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("width", "height"), [(728, 90), (160, 600), (970, 250), (300, 250), (336, 280), (321, 51)]
 )
-@pytest.mark.parametrize("scene", ["rings", "studio", "horizon", "disc"])
+@pytest.mark.parametrize("scene", ["rings", "studio", "disc"])
 def test_banners_have_their_exact_size_in_every_scene(
     scene: str, width: int, height: int, desk: Desk
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -15,11 +18,11 @@ from media.pixels import Planes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.unit
 SPEC = VideoSpec(64, 48, 30, Quality.PLATE)
 FRAMES = 40
+ROOT = Path(__file__).parents[2]
 
 
 def paint(first: int, end: int) -> Iterator[Planes]:
@@ -106,6 +109,30 @@ def test_reports_count_up_to_all_frames_and_can_stop_the_work(workers: int) -> N
 
     with pytest.raises(InterruptedError):
         encode(paint, [0, 20], FRAMES, SPEC, workers=workers, report=stop)
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    code = (
+        "import os, sys\n"
+        "from media.encode import Quality, VideoSpec, encode\n"
+        "from media.pixels import Planes\n"
+        "def paint(first, end):\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    while True:\n"
+        "        yield Planes.blank(64, 48)\n"
+        "encode(paint, [0, 9], 10**9, VideoSpec(64, 48, 30, Quality.PLATE), workers=2)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert parent.stdout is not None
+    started = [int(parent.stdout.readline()) for _ in range(2)]
+    assert len(set(started)) == 2
+    parent.kill()
+    parent.wait()
+    # The pipe's last writers are the workers: it ends when they do.
+    assert parent.stdout.read() == ""
+    parent.stdout.close()
 
 
 def test_segments_cover_a_film_evenly() -> None:
