@@ -2,8 +2,9 @@
 
 *bare*     publish a job, a worker publishes the result, plain ack: 2 stored records, no promise.
 *promise*  the durable writes of the job protocol in their best order: request, job record, cache
-           claim, job message beside the two telemetry events, run claim, run commit, then terminal
-           record beside the result event, then the request is removed: 10 stored records.
+           claim, job message beside the two telemetry events, run claim, a conditional PUT of one
+           kilobyte made durable by syncfs, run commit, then terminal record beside the result
+           event, then the request is removed: 10 stored records.
 
 Each role is a process of its own, as in the framework. Consumers keep one pull request open.
 """
@@ -11,13 +12,19 @@ Each role is a process of its own, as in the framework. Consumers keep one pull 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import hashlib
 import multiprocessing as mp
+import os
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import nats
+import urllib3
+from minio import Minio
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
@@ -27,6 +34,16 @@ BODY = b"x" * 1024
 PULL = 256
 Connect = dict[str, Any]
 Handler = Callable[[Msg], Awaitable[None]]
+
+
+class Shelf(msgspec.Struct, frozen=True):
+    """Where the floor's worker puts its artifacts; `volume` is a folder on the store's disk."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+    volume: str
 
 
 class _Ack(msgspec.Struct):
@@ -159,13 +176,28 @@ async def promise_router(connect: Connect) -> None:
     await asyncio.Event().wait()
 
 
-async def promise_worker(connect: Connect) -> None:
-    """Claim, commit, acknowledge."""
+async def promise_worker(connect: Connect, shelf: Shelf) -> None:
+    """Claim, put, commit, acknowledge."""
     nc = await nats.connect(**connect)
+    client = Minio(shelf.endpoint, shelf.access_key, shelf.secret_key, secure=False)
+    http = urllib3.PoolManager(maxsize=64)
+    loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(8)
+    volume = os.open(shelf.volume, os.O_RDONLY)
+    syncfs = ctypes.CDLL(None).syncfs
+
+    def put(number: str) -> None:
+        body = number.encode().ljust(1024)
+        key = f"floor/sha256/{hashlib.sha256(body).hexdigest()}"
+        url = client.presigned_put_object(shelf.bucket, key)
+        answer = http.request("PUT", url, body=body, headers={"If-None-Match": "*"})
+        assert answer.status in (200, 412), answer.status
+        syncfs(volume)
 
     async def handle(message: Msg) -> None:
         number = message.subject.rpartition(".")[2]
         revision = await store(nc, f"p.run.{number}", b"claim", ONCE)
+        await loop.run_in_executor(pool, put, number)
         expected = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
         await store(nc, f"p.run.{number}", BODY, expected)
         await message.ack()
@@ -174,16 +206,20 @@ async def promise_worker(connect: Connect) -> None:
     await asyncio.Event().wait()
 
 
-def _main(role: Callable[[Connect], Awaitable[None]], connect: Connect) -> None:
-    asyncio.run(role(connect))  # type: ignore[arg-type]  # a coroutine function
+def _main(role: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
+    asyncio.run(role(*arguments))  # type: ignore[arg-type]  # a coroutine function
 
 
 @contextmanager
-def running(connect: Connect) -> Iterator[None]:
+def running(connect: Connect, shelf: Shelf) -> Iterator[None]:
     """Run the roles of both floors as processes for the length of a block."""
     spawn = mp.get_context("spawn")
-    roles = (bare_worker, promise_router, promise_worker)
-    processes = [spawn.Process(target=_main, args=(r, connect), daemon=True) for r in roles]
+    roles: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]] = [
+        (bare_worker, (connect,)),
+        (promise_router, (connect,)),
+        (promise_worker, (connect, shelf)),
+    ]
+    processes = [spawn.Process(target=_main, args=role, daemon=True) for role in roles]
     for process in processes:
         process.start()
     try:

@@ -124,7 +124,14 @@ async def run(*, sync_always: bool) -> list[Row]:
             }
             nc = await nats.connect(**connect)
             await floor.prepare(connect)
-            with floor.running(connect), services(found):
+            shelf = floor.Shelf(
+                endpoint=found.s3_endpoint.removeprefix("http://"),
+                access_key=found.s3_access_key.reveal(),
+                secret_key=found.s3_secret_key.reveal(),
+                bucket=found.s3_bucket,
+                volume=str(found.store_dir),
+            )
+            with floor.running(connect, shelf), services(found):
                 await announced(found)
                 for in_flight in JOBS:
                     for repeat in range(REPEATS + 1):

@@ -111,7 +111,7 @@ class Attempt:
         adopted = await self._receipt()
         if adopted is not None:
             return adopted
-        finished = await asyncio.to_thread(bench.spool.find, job.job_id, job.request)
+        finished = bench.spool.find(job.job_id, job.request)  # one open(): no thread is worth it
         if finished is None or not await self._kept(finished):
             finished = await self._run()
             await self._patiently(lambda: self._store(finished))
@@ -129,7 +129,7 @@ class Attempt:
 
     async def _run(self) -> Finished:
         bench, job = self._bench, self._job
-        scratch = await asyncio.to_thread(bench.spool.scratch)
+        scratch = bench.spool.scratch()  # one mkdir()
         reporter = Reporter(bench.bus, job, self._held.attempt)
         try:
             refs = list(canonical.inputs(job.request))
@@ -149,6 +149,8 @@ class Attempt:
             await asyncio.to_thread(bench.spool.discard, scratch)
 
     async def _bring(self, refs: list[ArtifactRef], scratch: Path) -> dict[str, str]:
+        if not refs:
+            return {}
         folder = scratch / "inputs"
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # of a try before
         return await self._bench.inputs.bring(refs, folder)
