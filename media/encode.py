@@ -24,6 +24,7 @@ from media.pixels import Planes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
     Paint = Callable[[int, int], Iterable[Planes]]
     Report = Callable[[int], None]
@@ -200,29 +201,19 @@ def _fork(
 
     Forking shares what was prepared before drawing; it is safe as the workers only compute.
     """
-    context = multiprocessing.get_context("fork")
     todo = list(range(len(bounds)))[::-1]
     parts: dict[int, list[Coded]] = {}
     drawn = dict.fromkeys(todo, 0)
-    processes = []
-    ends: dict[Any, Connection] = {}
+    processes: list[BaseProcess] = []
+    ends: list[Connection] = []
     try:
         for _ in range(count):
-            here, there = context.Pipe()
-            ours = [*ends, here]
-            process = context.Process(
-                target=_work, args=(there, ours, paint, bounds, spec), daemon=True
-            )
-            with warnings.catch_warnings():
-                # Python warns of forks in processes with threads; see above.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                process.start()
-            there.close()
+            process, end = _start(paint, bounds, spec, ends)
             processes.append(process)
-            ends[here] = here
-            here.send(todo.pop())
+            ends.append(end)
+            end.send(todo.pop())
         while ends:
-            for end in cast("list[Connection]", wait(list(ends))):
+            for end in cast("list[Connection]", wait(ends)):
                 try:
                     kind, n, value = end.recv()
                 except EOFError:
@@ -238,13 +229,31 @@ def _fork(
                     end.send(todo.pop())
                 else:
                     end.send(None)
-                    ends.pop(end).close()
+                    ends.remove(end)
+                    end.close()
     finally:
         for process in processes:
             if len(parts) < len(bounds):
                 process.terminate()
             process.join()
     return parts
+
+
+def _start(
+    paint: Paint, bounds: list[tuple[int, int]], spec: VideoSpec, others: Sequence[Connection]
+) -> tuple[BaseProcess, Connection]:
+    """Fork a worker; return it and our end of its pipe. `others` are our ends so far."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    process = context.Process(
+        target=_work, args=(there, [*others, here], paint, bounds, spec), daemon=True
+    )
+    with warnings.catch_warnings():
+        # Python warns of forks in processes with threads; the workers only compute.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    there.close()
+    return process, here
 
 
 def _work(
