@@ -166,9 +166,11 @@ def _headline(asked: Asked, revision: int) -> None:
         _say(f"[bold]{asked.campaign_id}[/]{again}")
         return
     locales = ", ".join(brief.locales)
+    count = len(brief.placements)
+    placements = f"{count} placement{'' if count == 1 else 's'}"
     _say(
         f"[bold]{localized(brief.brand.name, brief.locales[0])}[/] · {brief.length_seconds:g} s · "
-        f"{len(brief.placements)} placements · {locales} · {brief.tier}{again}"
+        f"{placements} · {locales} · {brief.tier}{again}"
     )
 
 

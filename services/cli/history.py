@@ -11,10 +11,12 @@ from services.cli.state import CampaignView
 
 _WEIGHT = 0.3
 """Of the newest measurement in the running mean."""
+_TRUST = 4.0
+"""Once a quarter is done, a campaign's own pace is all that counts."""
 
 
 class History(msgspec.Struct, kw_only=True):
-    """Mean seconds of work by `<kind>@<scale>`, and how many steps run side by side."""
+    """Mean seconds of work by kind of step, and how many steps run side by side."""
 
     seconds: dict[str, float] = {}
     parallel: float = 2.0
@@ -44,16 +46,24 @@ class History(msgspec.Struct, kw_only=True):
             side_by_side = sum(s.seconds for s in ran) / wall_seconds
             self.parallel = (1 - _WEIGHT) * self.parallel + _WEIGHT * max(1.0, side_by_side)
 
-    def eta(self, view: CampaignView) -> float | None:
-        """Return the seconds still to go, or None while nothing is known to reckon from."""
+    def eta(self, view: CampaignView, elapsed_seconds: float = 0.0) -> float | None:
+        """Return the seconds still to go, or None while nothing is known to reckon from.
+
+        Other campaigns' means say how the steps compare; the further this one is, the more its own
+        pace counts, so that a smaller or larger one than usual is soon reckoned right.
+        """
         if not view.complete:
             return None
-        left = 0.0
+        done = left = 0.0
         for step in view.steps.values():
-            if step.ended:
-                continue
             mean = self.seconds.get(step.kind)
             if mean is None:
+                if step.ended:
+                    continue
                 return None
+            done += mean * step.fraction if step.made in ("", "run") else 0.0
             left += mean * (1 - step.fraction)
-        return left / self.parallel
+        if not done or not elapsed_seconds:
+            return left / self.parallel
+        trust = min(1.0, _TRUST * done / (done + left))
+        return trust * elapsed_seconds * left / done + (1 - trust) * left / self.parallel

@@ -16,6 +16,11 @@ from services.cli.state import CampaignView, StepView
 
 _BAR = 16
 _NAME = 34
+_SHORTEST_NAME = 16
+_BESIDE_NAME = 46
+"""Columns of a running step's line that are not its name: mark, bar, percent, clock, phase."""
+_BESIDE_BAR = 54
+"""Columns of the summary that are not its bar."""
 _MARKS = {"ok": ("✓", "green"), "failed": ("✗", "red"), "cancelled": ("-", "yellow")}
 
 
@@ -92,7 +97,10 @@ class PlainShow:
 
 
 class LiveShow:
-    """Finished steps scroll by; the steps at work stay below, with bars, percent and an ETA."""
+    """Finished steps scroll by; the steps at work stay below, with bars, percent and an ETA.
+
+    Every line fits the terminal, however narrow: names and bars shrink, nothing wraps.
+    """
 
     def __init__(self, console: Console, history: History, started: float) -> None:
         self._console = console
@@ -115,16 +123,22 @@ class LiveShow:
         self._view = view
         for step in ended:
             self._console.print(self._finished(step))
+        if ended:
+            self._live.refresh()  # or the step would stand in both places for a moment
 
     def progress(self, view: CampaignView, tick: Progress) -> None:  # noqa: ARG002 - Show's signature
         """Remember the view; the refresh draws it."""
         self._view = view
 
+    def _name(self, step: StepView) -> str:
+        width = max(_SHORTEST_NAME, min(_NAME, self._console.width - _BESIDE_NAME))
+        return f"{_shortened(step.summary.step, width):<{width}}"
+
     def _finished(self, step: StepView) -> Text:
         mark, style = _MARKS.get(step.status, ("?", "red"))
-        line = Text("  ")
+        line = _line()
         line.append(mark, style=style)
-        line.append(f" {step.summary.step:<{_NAME}} ")
+        line.append(f" {self._name(step)} ")
         line.append(f"{step.service:<14} ", style="dim")
         line.append(how_made(step), style="cyan" if step.made == "cache" else style)
         return line
@@ -134,36 +148,55 @@ class LiveShow:
         if view is None:
             return Group(Text("  waiting for the plan …", style="dim"))
         lines = [self._running(step) for step in view.running]
-        return Group(*lines, self._summary(view))
+        return Group(*lines, *([Text()] if lines else []), self._summary(view))
 
     def _running(self, step: StepView) -> Text:
-        line = Text("  ")
+        line = _line()
         line.append("●", style="blue")
-        line.append(f" {step.summary.step:<{_NAME}} ")
+        line.append(f" {self._name(step)} ")
         line.append(_bar(step.fraction), style="blue")
         line.append(f" {step.fraction:>4.0%} ")
-        line.append(f"{step.phase} {step.done}/{step.total}  ", style="dim")
-        line.append(_clock(time.time() - step.asked_at) if step.asked_at else "")
+        line.append(f"{_clock(time.time() - step.started_at):>5}" if step.started_at else " " * 5)
+        line.append(f"  {step.phase} {step.done}/{step.total}", style="dim")
         return line
 
     def _summary(self, view: CampaignView) -> Text:
         total = len(view.steps)
-        done = view.ended_count
         share = sum(s.fraction for s in view.steps.values()) / total if total else 0.0
         if not view.complete:
             share *= 0.2  # the script decides how many steps there are
-        line = Text("\n  ")
-        line.append(_bar(share, 32), style="bold")
-        line.append(f" {done} of {total}{'' if view.complete else '+'} steps", style="bold")
-        line.append(f" · {_clock(time.time() - self._started)}")
-        eta = self._history.eta(view)
+        begun = view.begun_at or self._started
+        line = _line()
+        line.append(
+            _bar(share, max(_BAR // 2, min(2 * _BAR, self._console.width - _BESIDE_BAR))),
+            style="bold",
+        )
+        line.append(
+            f" {share:>4.0%} · {view.ended_count} of {total}{'' if view.complete else '+'} steps",
+            style="bold",
+        )
+        line.append(f" · {_clock(time.time() - begun)}")
+        eta = self._history.eta(view, time.time() - begun)
         if eta is not None:
             line.append(f" · about {_clock(eta)} to go", style="dim")
         return line
 
 
+def _line() -> Text:
+    """Return the beginning of a line that is cut, not wrapped, where the terminal ends."""
+    return Text("  ", no_wrap=True, overflow="ellipsis")
+
+
+def _shortened(name: str, width: int) -> str:
+    """Cut the middle out of a long name: its kind and its placement are what tells it apart."""
+    if len(name) <= width:
+        return name
+    head = (width - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - width :]}"
+
+
 def _bar(fraction: float, width: int = _BAR) -> str:
-    full = round(min(1.0, max(0.0, fraction)) * width)
+    full = int(min(1.0, max(0.0, fraction)) * width)
     return "━" * full + "╌" * (width - full)
 
 

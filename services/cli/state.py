@@ -32,6 +32,7 @@ class StepView:
     total: int = 0
     fraction: float = 0.0
     asked_at: float = 0.0
+    started_at: float = 0.0
     ended_at: float = 0.0
     seconds: float = 0.0
     error: str = ""
@@ -93,6 +94,7 @@ class CampaignView:
         step.phase, step.service = progress.phase, progress.service
         step.done, step.total, step.fraction = progress.done, progress.total, progress.fraction
         step.asked_at = step.asked_at or progress.at
+        step.started_at = step.started_at or progress.at
 
     @property
     def ended_count(self) -> int:
@@ -103,6 +105,11 @@ class CampaignView:
     def running(self) -> list[StepView]:
         """Return the steps at work now, in the plan's order."""
         return [step for step in self.steps.values() if step.status == "running"]
+
+    @property
+    def begun_at(self) -> float:
+        """Return when the first step was asked for, 0 for not yet."""
+        return min((s.asked_at for s in self.steps.values() if s.asked_at), default=0.0)
 
     def _turn_to(self, revision: int) -> None:
         if revision > self.revision:
