@@ -78,11 +78,14 @@ class Attempt:
         self._job = job
         self._held = held
         self._process: ModelProcess | None = None
+        self._waiting: asyncio.Timeout | None = None
         self._stopped = asyncio.Event()
 
     def stop(self) -> None:
         """End it soon: the claim was lost, the job cancelled, or the worker shall end."""
         self._stopped.set()
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
         if self._process is not None:
             self._process.cancel()
 
@@ -132,13 +135,12 @@ class Attempt:
         scratch = bench.spool.scratch()  # one mkdir()
         reporter = Reporter(bench.bus, job, self._held.attempt)
         try:
-            refs = list(canonical.inputs(job.request))
-            paths = await self._patiently(lambda: self._bring(refs, scratch))
-            frame = RunJob(
-                job_id=job.job_id, request=job.request, inputs=paths, scratch=str(scratch)
-            )
-            began = time.monotonic()
-            async with bench.pool.take() as process:
+            async with contextlib.AsyncExitStack() as stack:
+                paths, process = await self._ready(scratch, stack)
+                frame = RunJob(
+                    job_id=job.job_id, request=job.request, inputs=paths, scratch=str(scratch)
+                )
+                began = time.monotonic()
                 media = await self._in_process(process, frame, reporter)
             made = Made(media, time.monotonic() - began)
             await reporter.finish()
@@ -147,6 +149,22 @@ class Attempt:
             )
         finally:
             await asyncio.to_thread(bench.spool.discard, scratch)
+
+    async def _ready(
+        self, scratch: Path, stack: contextlib.AsyncExitStack
+    ) -> tuple[dict[str, str], ModelProcess]:
+        """Bring the inputs and lend a loaded process; `stop` ends the wait for either."""
+        refs = list(canonical.inputs(self._job.request))
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                if self._stopped.is_set():
+                    raise JobCancelledError("stopped before it began")
+                paths = await self._patiently(lambda: self._bring(refs, scratch))
+                return paths, await stack.enter_async_context(self._bench.pool.take())
+        except TimeoutError:
+            raise JobCancelledError("stopped while it was made ready") from None
+        finally:
+            self._waiting = None
 
     async def _bring(self, refs: list[ArtifactRef], scratch: Path) -> dict[str, str]:
         if not refs:

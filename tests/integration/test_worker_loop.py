@@ -265,6 +265,37 @@ async def test_a_stopping_worker_gives_the_attempt_back(
     assert (run.state, run.attempt) == (RunState.OK, 1), "the attempt did not count"
 
 
+async def test_a_worker_that_stops_while_its_model_loads_does_not_wait_for_it(
+    rig: Rig, service: ServiceFolder, script: Script
+) -> None:
+    slow = service.path / "slow"
+    slow.touch()
+    async with working(rig.settings, service) as bus:
+        job = await rig.ask(script.request())
+
+        async def loading() -> bool:
+            return (service.path / "loading").exists()
+
+        await eventually(loading)
+        bus.stopping.set()
+        await rig.in_state(job, RunState.IDLE)
+    slow.unlink()
+    async with working(rig.settings, service):
+        run = await rig.ended(job)
+    assert (run.state, run.attempt, len(script.runs)) == (RunState.OK, 1, 1)
+
+
+async def test_a_model_that_cannot_load_fails_the_job_and_says_why(
+    rig: Rig, service: ServiceFolder, script: Script
+) -> None:
+    (service.path / "acts.py").write_text("import a_module_that_is_not_there\n")
+    async with working(rig.settings, service):
+        run = await rig.ended(await rig.ask(script.request()))
+    assert run.error is not None
+    assert (run.error.code, run.attempt) == ("MODEL_FAILED", 1)
+    assert "a_module_that_is_not_there" in run.error.message
+
+
 async def test_a_store_that_is_away_costs_patience_and_no_second_run(
     rig: Rig, service: ServiceFolder, tmp_path: Path
 ) -> None:
