@@ -83,5 +83,5 @@ class Model(Protocol):
 
         Raise contracts.errors.InvalidRequestError(message, field=...) before any work for what the
         contract could not refuse. The same request, seed and revision give the same bytes. An
-        exception of any other type fails the job; the next job is run by the same instance.
+        exception of any other type fails the job, and the next one gets a fresh process.
         """
