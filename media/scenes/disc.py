@@ -86,7 +86,9 @@ class ServiceDisc:
             self._flat = Horizon(stage, pace=0.02, plain=True)
             return
         whole = room.width >= stage.width and room.height >= stage.height
-        radius = 0.415 * min(room.width, room.height) * (0.9 if whole else 1.0)
+        small = min(room.width, room.height)
+        # The two thin rings around it need a seventh more than the disc itself.
+        radius = 0.37 * small if whole else min(0.60 * small, _clearance(stage, room) / 1.15)
         self._radius, self._x, self._y = radius, room.x, room.y
         picture = ground.vertical(
             stage, [(0, mixed(c.paper, "#FFFFFF", 0.25)), (1, mixed(c.paper, c.secondary, 0.08))]
