@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from services.composer.page import Page
     from services.composer.piece import Piece
 
-_TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.62)
+_TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.62, 0.54, 0.46)
+_URL_FROM = 0.6  # tighter than this an end card does without its address
 _AIR = 0.42  # of the headline's size, between it and what follows
+_LONGEST_ADDRESS = 34  # characters
 _LEAST_HEADLINE = 0.32  # of the type box, before secondary rows shrink
 
 
@@ -67,7 +69,7 @@ def _above(page: Page, card: EndCard, inks: Inks, scale: float, logo: Piece | No
 
         return [Row(tall, 0.0, draw)]
     words = capitals(card.brand)
-    return [type_row(page, small(page, words, Role.DISPLAY, 60 * scale, lines=1), inks.text, 0.0)]
+    return [type_row(page, small(page, words, Role.DISPLAY, 60 * scale, lines=3), inks.text, 0.0)]
 
 
 def fitted(logo: Piece, page: Page, top: float, tall: float) -> Piece:
@@ -81,32 +83,31 @@ def fitted(logo: Piece, page: Page, top: float, tall: float) -> Piece:
 def _below(page: Page, card: EndCard, inks: Inks, scale: float) -> list[Row]:
     u, rows = page.unit * scale, []
     if card.offer:
-        setting = small(page, card.offer, Role.NOTE, 58 * scale)
+        setting = small(page, card.offer, Role.NOTE, 58 * scale, lines=4)
         rows.append(type_row(page, setting, inks.text, 44 * u))
     if card.call_to_action:
-        rows.append(button_row(page, card.call_to_action, inks, 42 * scale, 52 * u))
-    if card.url:
+        rows.append(button_row(page, card.call_to_action, inks, max(26.0, 42 * scale), 52 * u))
+    if card.url and scale >= _URL_FROM:
         setting = small(page, shown(card.url), Role.STRONG, 32 * scale, lines=1)
         rows.append(type_row(page, setting, inks.text, 32 * u, motion=Motion.FADE))
     if card.legal:
         # The law wants it read: it is the last to shrink.
-        setting = small(page, card.legal, Role.TEXT, max(24.0, 28 * scale), lines=3)
+        setting = small(page, card.legal, Role.TEXT, max(20.0, 28 * scale), lines=14)
         rows.append(type_row(page, setting, inks.text, 34 * u, motion=Motion.FADE))
     return rows
 
 
 def shown(url: str) -> str:
-    """Return an address as it is shown: without scheme and trailing slash."""
-    return url.partition("://")[2].removeprefix("www.").rstrip("/") or url
+    """Return an address as it is shown: no scheme, no last slash, no path too long to read."""
+    address = url.partition("://")[2].removeprefix("www.").rstrip("/") or url
+    return address if len(address) <= _LONGEST_ADDRESS else address.partition("/")[0]
 
 
 def button_row(page: Page, words: str, inks: Inks, size: float, gap: float) -> Row:
     """Return a call to action as a button with an arrow; `size` of its type in units."""
     u = page.unit
     inside = Box(0, 0, page.box.width - 3.6 * size * u, 10_000)
-    setting = fit.fit(
-        words, Role.STRONG, inside, largest=size * u, least=size * u * 0.6, most_lines=1
-    )
+    setting = fit.fit(words, Role.STRONG, inside, largest=size * u, least=15 * u, most_lines=1)
     tall = 2.3 * setting.size
 
     def draw(top: float, enter: float) -> list[Layer]:

@@ -148,19 +148,20 @@ def fit(
     """
     # Running text wants few lines; a headline wants its sense.
     each = 0.14 if role in {Role.TEXT, Role.STRONG, Role.NOTE} else 0.025
-    best: tuple[float, Setting] | None = None
+    best: tuple[tuple[bool, float], Setting] | None = None
     for lines in _candidates(text, most_lines):
         # Advances first: they are cheap and rule out most breaks.
         widths = [type_.advance(line, role, extra) for line in lines]
+        share = 1 / (1 + max(-0.5, ugliness(lines, widths, each)))
         size = min(largest, box.width / max(widths))
-        score = size * (1 - ugliness(lines, widths, each))
-        if best is not None and score <= best[0]:
+        if best is not None and (size >= least, size * share) <= best[0]:
             continue
         step = _leading(lines, role, extra)
         setting = _within(Setting(lines, role, size, step * size, extra), box, largest)
-        score = setting.size * (1 - ugliness(lines, widths, each))
-        if best is None or score > best[0]:
-            best = (score, setting)
+        # What is legible at all comes before what is handsome.
+        rank = (setting.size >= least, setting.size * share)
+        if best is None or rank > best[0]:
+            best = (rank, setting)
     if best is None:
         raise TooSmallError(text, 0, least)
     if best[1].size < least:

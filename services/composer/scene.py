@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from services.composer.piece import Piece
 
 KICKER_TRACKING = 0.14
+_HEADLINE_SHARE = 0.4  # of the type box, before lesser rows give way
 _LARGEST = {ShotKind.HOOK: 240, ShotKind.STATEMENT: 176, ShotKind.PRODUCT: 190}
 
 
@@ -39,7 +40,7 @@ def scene(
 
 def kicker_row(page: Page, words: str, inks: Inks) -> Row:
     """Return the small line above a headline."""
-    setting = small(page, page_caps(words), Role.STRONG, 32, lines=1, extra=KICKER_TRACKING)
+    setting = small(page, page_caps(words), Role.STRONG, 32, lines=2, extra=KICKER_TRACKING)
     return type_row(page, setting, inks.text, 0.0, motion=Motion.FADE)
 
 
@@ -49,17 +50,24 @@ def page_caps(words: str) -> str:
 
 
 def _statement(page: Page, shot: FilmShot, inks: Inks, enter: float) -> list[Layer]:
-    """Set a kicker, a headline as large as it goes, and a line of support."""
+    """Set a kicker, a headline as large as it goes, and a line of support.
+
+    Where the headline would be left with less than its share, support goes, then the kicker.
+    """
     u = page.unit
-    above = [kicker_row(page, shot.kicker, inks)] if shot.kicker else []
-    below = []
-    if shot.support:
-        setting = small(page, shot.support, Role.TEXT, 43, lines=3)
-        below = [type_row(page, setting, inks.text, 50 * u, motion=Motion.FADE)]
-    rows = [*above, *below]
-    if shot.headline:
-        role = Role.ACCENT if shot.kind is ShotKind.STATEMENT else Role.DISPLAY
-        room = page.box.height - height(above) - height(below) - 94 * u
-        setting = headline(page, shot.headline, role, room, _LARGEST.get(shot.kind, 176))
-        rows = [*above, type_row(page, setting, inks.text, 40 * u), *below]
-    return stacked(page, rows, enter)
+    for kicker, support in ((shot.kicker, shot.support), (shot.kicker, ""), ("", "")):
+        above = [kicker_row(page, kicker, inks)] if kicker else []
+        below = []
+        if support:
+            setting = small(page, support, Role.TEXT, 43, lines=3)
+            below = [type_row(page, setting, inks.text, 50 * u, motion=Motion.FADE)]
+        room = page.box.height
+        room -= height(above) + 44 * u if above else 0
+        room -= height(below) + 50 * u if below else 0
+        if room >= _HEADLINE_SHARE * page.box.height:
+            break
+    if not shot.headline:
+        return stacked(page, [*above, *below], enter)
+    role = Role.ACCENT if shot.kind is ShotKind.STATEMENT else Role.DISPLAY
+    setting = headline(page, shot.headline, role, room, _LARGEST.get(shot.kind, 176))
+    return stacked(page, [*above, type_row(page, setting, inks.text, 40 * u), *below], enter)

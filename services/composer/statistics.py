@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TWO_COLUMNS = 1.25  # a type box this much wider than high sets headline beside figures
 _FIGURE, _UNIT, _LABEL = 190, 90, 41
+_LEAST_FIGURE = 30  # units; smaller, and a figure is no longer the point of the shot
 _ROW = 236  # units that a row takes at most
 
 
@@ -122,7 +123,7 @@ def _label(  # the label needs to know what its row has used up
     gap = 40 * u
     span = (page.box.left, edge - gap) if page.rtl else (edge + gap, page.box.right)
     box = Box(span[0], 0, span[1], 10_000)
-    setting = fit.fit(words, Role.TEXT, box, largest=_LABEL * u, least=24 * u, most_lines=2)
+    setting = fit.fit(words, Role.TEXT, box, largest=_LABEL * u, least=20 * u, most_lines=3)
     align = Align.LEFT if page.rtl else Align.RIGHT
     top = baseline - setting.leading * (len(setting.lines) - 1) - setting.top
     pieces = block(setting, page.end, top, inks.text, align)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -498,3 +499,24 @@ def test_a_labels_product_line_does_not_repeat_the_brand() -> None:
             form=Form.BOX, palette=KESTREL, locale="en-US", brand=brand, product=product
         )
         assert label.product_line(work) == line
+
+
+@pytest.mark.parametrize("ratio", list(FRAMES))
+def test_the_longest_texts_that_the_contract_allows_can_be_set(ratio: str) -> None:
+    words = "Übernachtungsmöglichkeiten zwischen Berlin und Paris für Vielreisende " * 9
+    plain = work_of(ratio, "de-DE")
+    card = EndCard(
+        brand=words[:60],
+        tagline=words[:120],
+        offer=words[:120],
+        call_to_action=words[:40],
+        url="https://www.example.com/" + "a" * 150,
+        legal=words[:600],
+    )
+    shots = [
+        msgspec.structs.replace(shot, headline=words[:60], kicker=words[:60], support=words[:120])
+        for shot in plain.shots
+    ]
+    laid_out = composed(msgspec.structs.replace(plain, shots=shots, end_card=card))
+    end = [layer.piece.words for layer in laid_out.cuts[-1].stage.layers if layer.piece.words]
+    assert " ".join(end).endswith(words[:600].rsplit(maxsplit=1)[-1])
