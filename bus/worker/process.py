@@ -76,10 +76,11 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _classes(root: type[AdgenxError]) -> dict[str, type[AdgenxError]]:
-    found = {root.code: root}
+    """Return the errors by code; of a parent and a child that share one, the parent."""
+    found: dict[str, type[AdgenxError]] = {}
     for kind in root.__subclasses__():
         found |= _classes(kind)
-    return found
+    return found | {root.code: root}
 
 
 def typed(info: ErrorInfo) -> AdgenxError:
@@ -284,6 +285,10 @@ class ModelProcess:
             wrong = "is not in the job's scratch folder"
         elif not media.path.is_file():
             wrong = "does not exist"
+        elif media.path.is_symlink():
+            wrong = "is a link and no file"
+        elif any(media.path.samefile(m.path) for m in before):
+            wrong = "is the file of another"
         elif any(media.name == m.name for m in before):
             wrong = "has the name of another"
         else:
