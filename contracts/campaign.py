@@ -9,23 +9,39 @@ import msgspec
 
 from contracts.artifacts import ArtifactRef
 from contracts.brief import SENTENCE_LIMIT, Brief
-from contracts.capability import Capability
+from contracts.canonical import digest
+from contracts.capability import Capability, Tier
 from contracts.envelope import Envelope
 from contracts.errors import ErrorInfo
 from contracts.events import StepOutcome
 
+Sentence = Annotated[str, msgspec.Meta(min_length=8, max_length=SENTENCE_LIMIT)]
+Scale = Annotated[float, msgspec.Meta(ge=0.1, le=1)]
+
 
 class RunCampaign(Envelope, frozen=True, kw_only=True, tag="run_campaign.v1"):
-    """Ask for a campaign: a brief, or one plain sentence."""
+    """Ask for a campaign: a brief, or one plain sentence.
 
-    brief: Brief | Annotated[str, msgspec.Meta(min_length=8, max_length=SENTENCE_LIMIT)]
+    `scale` and `tier` are for a sentence; a brief has its own.
+    """
+
+    brief: Brief | Sentence
+    scale: Scale = 1.0
 
 
 class RerunCampaign(Envelope, frozen=True, kw_only=True, tag="rerun_campaign.v1"):
     """Ask for the campaign again with a changed brief, on top of revision `base_revision`."""
 
     base_revision: Annotated[int, msgspec.Meta(ge=1)]
-    brief: Brief | Annotated[str, msgspec.Meta(min_length=8, max_length=SENTENCE_LIMIT)]
+    brief: Brief | Sentence
+    scale: Scale = 1.0
+
+
+def brief_hash(message: RunCampaign | RerunCampaign) -> str:
+    """Return what tells a repeat from another brief: a sentence counts with its scale and tier."""
+    if isinstance(message.brief, Brief) or (message.scale, message.tier) == (1.0, Tier.DRAFT):
+        return digest(message.brief)
+    return digest([message.brief, message.scale, message.tier])
 
 
 class Cancel(Envelope, frozen=True, kw_only=True, tag="cancel.v1"):

@@ -6,17 +6,18 @@ import asyncio
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from rich.console import Console
 
 from contracts import events
 from contracts.assets import AssetRole, Rights
-from contracts.brief import Brief, localized
+from contracts.brief import localized
 from contracts.brief_check import check_brief
-from contracts.canonical import digest
+from contracts.campaign import RerunCampaign, RunCampaign, brief_hash
 from contracts.capability import Tier
+from contracts.codec import decode_input, encode
 from contracts.errors import ConflictError, UnknownIdError
 from contracts.identity import check_id
 from services.cli import brief_file, delivery
@@ -43,21 +44,25 @@ class Asked(NamedTuple):
     """What the user asks for; local files of the brief are relative to `folder`."""
 
     campaign_id: str
-    brief: Brief | str
+    message: RunCampaign
     folder: Path
 
 
 def load_brief(given: argparse.Namespace) -> Asked:
     """Read the brief, apply the command line's settings to it and check it."""
     brief, folder = brief_file.read(given.brief)
-    if isinstance(brief, str):
-        return Asked(campaign_name(brief), brief, folder)
+    chosen: dict[str, Any] = {}
     if given.scale is not None:
-        brief = msgspec.structs.replace(brief, scale=given.scale)
+        chosen["scale"] = given.scale
     if given.tier is not None:
-        brief = msgspec.structs.replace(brief, tier=Tier(given.tier))
+        chosen["tier"] = Tier(given.tier)
+    if isinstance(brief, str):
+        message = msgspec.structs.replace(RunCampaign(brief=brief), **chosen)
+        decode_input(encode(message), RunCampaign)  # the limits stand in the message's own types
+        return Asked(campaign_name(brief), message, folder)
+    brief = brief_file.brief_of(msgspec.to_builtins(msgspec.structs.replace(brief, **chosen)))
     check_brief(brief, on_wire=False)
-    return Asked(brief.campaign, brief, folder)
+    return Asked(brief.campaign, RunCampaign(brief=brief), folder)
 
 
 async def run(given: argparse.Namespace) -> ExitStatus:
@@ -91,14 +96,18 @@ async def ask(client: Client, asked: Asked) -> int:
     The same brief as the one at work attaches to it; another one supersedes it.
     """
     campaign_id = asked.campaign_id
-    brief = await client.with_assets(asked.brief, asked.folder)
+    brief = await client.with_assets(asked.message.brief, asked.folder)
+    message = msgspec.structs.replace(asked.message, brief=brief)
     view = await client.view(campaign_id)
     if view.revision == 0 and view.result is None:
-        await client.submit(campaign_id, brief)
+        await client.submit(campaign_id, message)
         return 1
-    if view.result is None and view.brief_hash == digest(brief):
+    if view.result is None and view.brief_hash == brief_hash(message):
         return view.revision
-    await client.rerun(campaign_id, view.revision, brief)
+    again = RerunCampaign(
+        base_revision=view.revision, brief=brief, scale=message.scale, tier=message.tier
+    )
+    await client.rerun(campaign_id, again)
     answer = await client.rerun_answer(campaign_id, view.revision)
     if answer.error is not None:
         raise ConflictError(answer.error.message, field="campaign")
@@ -161,7 +170,7 @@ async def put(given: argparse.Namespace) -> ExitStatus:
 
 def _headline(asked: Asked, revision: int) -> None:
     again = f" · revision {revision}" if revision > 1 else ""
-    brief = asked.brief
+    brief = asked.message.brief
     if isinstance(brief, str):
         _say(f"[bold]{asked.campaign_id}[/]{again}")
         return

@@ -67,16 +67,15 @@ class Client:
         self.bus = bus
         self.tenant = bus.settings.tenant
 
-    async def submit(self, campaign_id: str, brief: Brief | str) -> None:
+    async def submit(self, campaign_id: str, message: RunCampaign) -> None:
         """Ask for a new campaign. Once this returns, it is never lost."""
-        message = RunCampaign(brief=brief)
         subject = subjects.request(self.tenant, CAMPAIGN, campaign_id, campaign_id)
         await self._surely(subject, encode(message))
 
-    async def rerun(self, campaign_id: str, base_revision: int, brief: Brief | str) -> None:
-        """Ask for the campaign again with this brief, on top of a revision."""
-        message = RerunCampaign(base_revision=base_revision, brief=brief)
-        await self._surely(subjects.rerun(self.tenant, campaign_id, base_revision), encode(message))
+    async def rerun(self, campaign_id: str, message: RerunCampaign) -> None:
+        """Ask for the campaign again, on top of the message's base revision."""
+        subject = subjects.rerun(self.tenant, campaign_id, message.base_revision)
+        await self._surely(subject, encode(message))
 
     async def cancel(self, campaign_id: str) -> events.CommandResult:
         """Cancel a campaign and return the answer."""

@@ -21,8 +21,8 @@ from contracts.campaign import (
     PastRevision,
     RerunCampaign,
     RunCampaign,
+    brief_hash,
 )
-from contracts.canonical import digest
 from contracts.codec import decode_input
 from contracts.errors import AdgenxError, ErrorInfo, InvalidInputError, InvalidRequestError
 from services.coordinator import plan, telling
@@ -58,7 +58,7 @@ def understand(
     try:
         message = decode_input(data, kind)
         labels = message.labels
-        body_hash = digest(message.brief)
+        body_hash = brief_hash(message)
         for field, given, actual in (
             ("tenant", message.tenant, tenant),
             ("campaign_id", message.campaign_id, campaign_id),
@@ -69,7 +69,7 @@ def understand(
             raise InvalidRequestError(
                 "base_revision: differs from the subject's", field="base_revision"
             )
-        brief = _brief(message.brief, campaign_id)
+        brief = _brief(message, campaign_id)
         check_brief(brief, tenant=tenant, today=datetime.fromtimestamp(at, UTC).date())
     except InvalidInputError as error:
         log.info("brief.refused", code=error.code, field=error.field)
@@ -77,9 +77,13 @@ def understand(
     return Wanted(brief, body_hash, labels, None)
 
 
-def _brief(given: Brief | str, campaign_id: str) -> Brief:
+def _brief(message: RunCampaign | RerunCampaign, campaign_id: str) -> Brief:
+    given = message.brief
     if isinstance(given, str):
-        return brief_from_sentence(given, campaign_id)
+        brief = brief_from_sentence(given, campaign_id)
+        return msgspec.structs.replace(brief, scale=message.scale, tier=message.tier)
+    if message.scale != 1:
+        raise InvalidRequestError("scale: stands within the brief, not beside it", field="scale")
     if given.campaign != campaign_id:
         raise InvalidRequestError(
             "campaign: differs from the campaign id in the subject", field="campaign"

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from contracts.brief import Brand, Brief, Product
-from contracts.campaign import CampaignState, RerunCampaign, RunCampaign
+from contracts.campaign import CampaignState, RerunCampaign, RunCampaign, brief_hash
 from contracts.canonical import digest
+from contracts.capability import Tier
 from contracts.codec import encode
 from services.coordinator.acceptance import (
     Wanted,
@@ -47,10 +48,19 @@ def test_a_sentence_keeps_the_subjects_campaign() -> None:
     assert wanted.brief.campaign == "k"
 
 
+def test_a_sentence_comes_with_its_scale_and_tier() -> None:
+    message = RunCampaign(brief="A spot for Kestrel, a canned cold brew.")
+    small = msgspec.structs.replace(message, scale=0.2, tier=Tier.PRODUCTION)
+    wanted = understood(small)
+    assert (wanted.brief.scale, wanted.brief.tier) == (0.2, Tier.PRODUCTION)
+    assert wanted.brief_hash == brief_hash(small) != understood(message).brief_hash
+
+
 @pytest.mark.parametrize(
     ("message", "field"),
     [
         (RunCampaign(brief=BRIEF, tenant="other"), "tenant"),
+        (RunCampaign(brief=BRIEF, scale=0.5), "scale"),
         (RunCampaign(brief=BRIEF, campaign_id="other"), "campaign_id"),
         (RunCampaign(brief=msgspec.structs.replace(BRIEF, campaign="other")), "campaign"),
         (

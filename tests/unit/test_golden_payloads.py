@@ -50,7 +50,7 @@ def test_a_golden_payload_holds_every_field_of_its_message_but_the_common_ones(n
     common |= {"traceparent", "tier", "provider", "labels", "at", "error", "negative_prompt", "fps"}
     fields = set(MESSAGES[name].__struct_fields__) - common
     missing = fields - body.keys()
-    assert missing <= {"references", "locale", "seed", "title", "frame_scale"}, missing
+    assert missing <= {"references", "locale", "seed", "title", "scale", "frame_scale"}, missing
 
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
