@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from contracts.script import ShotKind
 from services.composer.endcard import end_card
+from services.composer.fit import TooSmallError
 from services.composer.motion import Motion
 from services.composer.stack import Row, headline, height, small, stacked, type_row
 from services.composer.statistics import statistics
@@ -55,19 +56,36 @@ def _statement(page: Page, shot: FilmShot, inks: Inks, enter: float) -> list[Lay
     Where the headline would be left with less than its share, support goes, then the kicker.
     """
     u = page.unit
-    for kicker, support in ((shot.kicker, shot.support), (shot.kicker, ""), ("", "")):
-        above = [kicker_row(page, kicker, inks)] if kicker else []
-        below = []
-        if support:
-            setting = small(page, support, Role.TEXT, 43, lines=3)
-            below = [type_row(page, setting, inks.text, 50 * u, motion=Motion.FADE)]
-        room = page.box.height
-        room -= height(above) + 44 * u if above else 0
-        room -= height(below) + 50 * u if below else 0
-        if room >= _HEADLINE_SHARE * page.box.height:
-            break
+    above, below = _lesser_rows(page, shot, inks)
     if not shot.headline:
         return stacked(page, [*above, *below], enter)
     role = Role.ACCENT if shot.kind is ShotKind.STATEMENT else Role.DISPLAY
+    room = _left_over(page, above, below)
     setting = headline(page, shot.headline, role, room, _LARGEST.get(shot.kind, 176))
     return stacked(page, [*above, type_row(page, setting, inks.text, 40 * u), *below], enter)
+
+
+def _lesser_rows(page: Page, shot: FilmShot, inks: Inks) -> tuple[list[Row], list[Row]]:
+    """Return the rows above and below a headline, as many as leave it its share of the box."""
+    for kicker, support in ((shot.kicker, shot.support), (shot.kicker, ""), ("", shot.support)):
+        try:
+            above = [kicker_row(page, kicker, inks)] if kicker else []
+            below = [_support_row(page, support, inks)] if support else []
+        except TooSmallError:
+            continue
+        if _left_over(page, above, below) >= _HEADLINE_SHARE * page.box.height:
+            return above, below
+    return [], []
+
+
+def _support_row(page: Page, words: str, inks: Inks) -> Row:
+    setting = small(page, words, Role.TEXT, 43, lines=3)
+    return type_row(page, setting, inks.text, 50 * page.unit, motion=Motion.FADE)
+
+
+def _left_over(page: Page, above: list[Row], below: list[Row]) -> float:
+    """Return the height that other rows leave to the headline, their gaps counted."""
+    room = page.box.height
+    room -= height(above) + 44 * page.unit if above else 0
+    room -= height(below) + 50 * page.unit if below else 0
+    return room
