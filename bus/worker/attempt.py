@@ -36,6 +36,7 @@ from contracts.errors import (
     AdgenxError,
     DeadlineExpiredError,
     JobCancelledError,
+    ModelFailedError,
     RunError,
     StoreUnavailableError,
 )
@@ -98,7 +99,9 @@ class Attempt:
             self.stop()
             return Failed(DeadlineExpiredError("the deadline passed while it was made").info())
         except JobCancelledError:
-            return Returned()  # the record says whether it was cancelled, superseded or drained
+            if self._stopped.is_set():
+                return Returned()  # the record says whether it was cancelled, superseded or drained
+            return Failed(ModelFailedError("the model said CANCELLED, which nobody was").info())
         except AdgenxError as error:
             return Lost(error.info()) if error.retryable else Failed(error.info())
         except OSError as error:  # this machine's disk is full or broken: no fault of the job

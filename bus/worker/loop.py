@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -20,7 +21,7 @@ from bus import gate, telemetry, topology
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.consume import Delivery, ack, consume, nak
-from bus.records import Conflict, Records, subject_of
+from bus.records import Conflict, Records, check_key, subject_of
 from bus.worker import verdict
 from bus.worker.announcing import Announcer
 from bus.worker.attempt import Attempt, Bench
@@ -60,6 +61,18 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 _job = msgspec.json.Decoder(Job)
 _head = msgspec.json.Decoder(_Head)
 _run = msgspec.json.Decoder(Run)
+_UNREADABLE = (ValueError, RecursionError)
+"""Whatever bytes can do to a decoder; msgspec's own errors and broken UTF-8 are ValueErrors."""
+
+J = TypeVar("J", Job, _Head)
+
+
+def _read(decoder: msgspec.json.Decoder[J], data: bytes) -> J:
+    """Decode a job message; one with ids that no key can hold is unreadable too."""
+    job = decoder.decode(data)
+    check_key(job.key)
+    check_key(job.job_id)
+    return job
 
 
 class Buried(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,8 +137,8 @@ class Loop:
     async def handle(self, delivery: Delivery) -> None:
         """See one delivery through. Raises TransientError to abandon it, unacknowledged."""
         try:
-            job = _job.decode(delivery.data)
-        except msgspec.DecodeError as error:
+            job = _read(_job, delivery.data)
+        except _UNREADABLE as error:
             # Only routers write here, so that this is a newer one's message, or a person's.
             log.warning("job.unreadable", subject=delivery.subject, error=str(error))
             await self._refuse(delivery, str(error))
@@ -146,8 +159,8 @@ class Loop:
         """
         await gate.publish_once(self._bus, _dead_of(delivery.subject), delivery.data)
         try:
-            job = _head.decode(delivery.data)
-        except msgspec.DecodeError:
+            job = _read(_head, delivery.data)
+        except _UNREADABLE:
             await ack(self._bus, delivery)
             return
         error = UnsupportedVersionError(f"{self._name} cannot read the request: {why}")
