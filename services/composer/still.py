@@ -13,7 +13,7 @@ from contracts.errors import MediaRejectedError
 from contracts.locale import direction_of, language_of
 from contracts.requests import FilmShot
 from contracts.script import ShotKind
-from media.still import ByteLimitError, encode_jpeg, encode_png, read_bgra
+from media.still import ByteLimitError, Stamp, encode_jpeg, encode_png, read_bgra
 from services.composer import banner, inks, overlay
 from services.composer.endcard import end_card
 from services.composer.film import CAPITAL_LANGUAGES, LONGEST_CAPITALS
@@ -45,7 +45,8 @@ def still(work: StillWork, report: Report, files: Files) -> Iterator[Media]:
     report(0, 1, "still")
     logo = logo_of(files.path(work.look.logo)) if work.look.logo else None
     picture = finished(work, picture_of(files.path(work.picture), work.width, work.height), logo)
-    data, kind, suffix = encoded(picture, work.max_bytes, small=work.banner)
+    stamp = Stamp(comment="Draft" if work.look.draft else "")
+    data, kind, suffix = encoded(picture, work.max_bytes, stamp, small=work.banner)
     path = files.new(suffix)
     path.write_bytes(data)
     report(1, 1, "still")
@@ -125,13 +126,15 @@ def _as_shot(work: StillWork) -> FilmShot:
     )
 
 
-def encoded(picture: NDArray[np.uint8], limit: int, *, small: bool) -> tuple[bytes, str, str]:
+def encoded(
+    picture: NDArray[np.uint8], limit: int, stamp: Stamp, *, small: bool
+) -> tuple[bytes, str, str]:
     """Return (bytes, media type, suffix): PNG for banners that fit as such, JPEG otherwise."""
     if small:
-        data = encode_png(picture)
+        data = encode_png(picture, stamp)
         if len(data) <= limit:
             return data, "image/png", ".png"
     try:
-        return encode_jpeg(picture, limit), "image/jpeg", ".jpg"
+        return encode_jpeg(picture, limit, stamp), "image/jpeg", ".jpg"
     except ByteLimitError as error:
         raise LayoutError(str(error), field="work.max_bytes") from error

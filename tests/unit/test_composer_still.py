@@ -15,9 +15,8 @@ from composer_frames import (
 from contracts.brief import Form
 from contracts.colour import contrast
 from contracts.requests import LabelWork, Look, StillWork
-from services.composer import (
-    label,
-)
+from media.still import Stamp
+from services.composer import label
 from services.composer import still as stills
 
 pytestmark = pytest.mark.unit
@@ -52,8 +51,9 @@ def test_banners_have_their_exact_size_and_keep_the_byte_limit(
     noise = np.random.default_rng(3).integers(214, 246, (size[1], size[0], 3)).astype(np.uint8)
     picture = stills.finished(work, noise.copy(), None)
     assert picture.shape == (size[1], size[0], 3)
-    data, _, _ = stills.encoded(picture, work.max_bytes, small=True)
+    data, _, _ = stills.encoded(picture, work.max_bytes, Stamp(comment="Draft"), small=True)
     assert len(data) <= 150_000
+    assert b"Draft" in data
     assert (picture != noise).any(-1).mean() > 0.03
 
 
