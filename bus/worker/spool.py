@@ -68,10 +68,7 @@ class Spool:
         for folder in (self._done, self._work, self.inputs):
             folder.mkdir(parents=True, exist_ok=True)
         self._sweep(time.time())
-        self._own = self._work / secrets.token_hex(6)
-        self._own.mkdir()
-        self._lock = os.open(self._own / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._own, self._lock = _occupy(self._work)
 
     def close(self) -> None:
         """Remove this worker's scratch. Finished results stay."""
@@ -134,8 +131,7 @@ class Spool:
     def _sweep(self, now: float) -> None:
         """Remove what dead workers have left, and results that are too old."""
         for folder in self._work.iterdir():
-            if _abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            _remove_abandoned(folder)
         for folder in self._done.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if now - folder.stat().st_mtime > KEEP_SECONDS:
@@ -146,18 +142,29 @@ class Spool:
                     part.unlink()
 
 
-def _abandoned(folder: Path) -> bool:
-    """Say whether the worker of a scratch folder is dead: its lock went with it."""
+def _occupy(parent: Path) -> tuple[Path, int]:
+    """Make a folder that is ours for as long as this process lives; return it and its lock."""
+    while True:
+        folder = parent / secrets.token_hex(6)
+        folder.mkdir()
+        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return folder, lock
+        os.close(lock)  # another worker's sweep came between the file and its lock
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove a scratch folder whose worker is dead: its lock went with it."""
     try:
         lock = os.open(folder / LOCK, os.O_RDWR)
     except FileNotFoundError:
-        return False  # it is being made at this moment
+        return  # it is being made at this moment
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)  # still under the lock: see _occupy
     except BlockingIOError:
-        return False
-    else:
-        return True
+        pass
     finally:
         os.close(lock)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import time
@@ -86,6 +87,24 @@ def test_a_start_sweeps_what_dead_workers_left_and_spares_the_living(tmp_path: P
     assert not left_scratch.exists()
     assert after.find("fresh", REQUEST) == fresh
     assert after.find("old", REQUEST) is None
+
+
+def test_a_worker_that_starts_during_anothers_sweep_keeps_its_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    others: list[Spool] = []
+
+    def overtaken(lock: int, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            monkeypatch.undo()
+            others.append(Spool(tmp_path, "svc", "r1"))  # it sweeps at this very moment
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    spool = Spool(tmp_path, "svc", "r1")
+    assert spool.scratch().is_dir()
+    assert others[0].scratch().is_dir()
 
 
 def test_closing_removes_the_scratch_and_keeps_results(tmp_path: Path) -> None:
