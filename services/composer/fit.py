@@ -114,7 +114,7 @@ def ugliness(lines: tuple[str, ...], widths: list[float], each: float = 0.025) -
         word = line.rsplit(" ", 1)[-1].lower().strip("\u2019'")
         # "28. Februar", "400 ml": a number belongs to what it counts.
         if word in _LEANING or word.rstrip(".,").isdigit():
-            cost += 0.12
+            cost += 0.18 if " " in line else 0.36
         if line.endswith(_ENDS):
             cost -= 0.09
     last = lines[-1]

@@ -61,6 +61,12 @@ def test_a_line_never_ends_on_a_number_that_counts_what_follows() -> None:
     assert not any(line.rstrip(".").split()[-1].isdigit() for line in setting.lines[:-1])
 
 
+def test_an_article_does_not_stand_alone_on_a_line() -> None:
+    box = Box(0, 0, 360, 260)
+    setting = fit.fit("Le petit-déjeuner, ailleurs.", Role.ACCENT, box, largest=90, least=10)
+    assert "Le" not in setting.lines
+
+
 def test_no_orphan_is_left_on_the_last_line() -> None:
     setting = fit.fit("It is what mornings are made of", Role.TEXT, WIDE, largest=110, least=10)
     assert len(setting.lines) > 1
