@@ -117,22 +117,20 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         "from media.encode import Quality, VideoSpec, encode\n"
         "from media.pixels import Planes\n"
         "def paint(first, end):\n"
-        "    print(os.getpid(), flush=True)\n"
+        "    os.write(1, b'%d\\n' % os.getpid())\n"
         "    while True:\n"
         "        yield Planes.blank(64, 48)\n"
         "encode(paint, [0, 9], 10**9, VideoSpec(64, 48, 30, Quality.PLATE), workers=2)\n"
     )
-    parent = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert parent.stdout is not None
-    started = [int(parent.stdout.readline()) for _ in range(2)]
-    assert len(set(started)) == 2
-    parent.kill()
-    parent.wait()
-    # The pipe's last writers are the workers: it ends when they do.
-    assert parent.stdout.read() == ""
-    parent.stdout.close()
+    ) as parent:
+        assert parent.stdout is not None
+        started = [int(parent.stdout.readline()) for _ in range(2)]
+        assert len(set(started)) == 2
+        parent.kill()
+        # The pipe's last writers are the workers: it ends when they do.
+        assert parent.stdout.read() == ""
 
 
 def test_segments_cover_a_film_evenly() -> None:

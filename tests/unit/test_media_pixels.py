@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.colour import contrast
@@ -14,6 +14,8 @@ from media.pixels import OddSizeError, Planes, Sprite, lay, mix, yuv
 
 pytestmark = pytest.mark.unit
 HEX = st.from_regex(r"\A#[0-9A-F]{6}\Z")
+# A busy machine is no fault of the colours.
+patient = settings(deadline=None)
 
 
 def test_black_white_and_red_have_the_standards_code_values() -> None:
@@ -93,17 +95,20 @@ def test_a_window_is_a_view_and_the_mean_colour_is_read_back() -> None:
     assert np.abs(np.array(mean) - (10, 120, 240)).max() <= 2
 
 
+@patient
 @given(HEX)
 def test_oklab_goes_there_and_back(value: str) -> None:
     assert colour.from_oklab(colour.oklab(value)) == value
 
 
+@patient
 @given(HEX, HEX)
 def test_mixing_starts_at_one_colour_and_ends_at_the_other(one: str, other: str) -> None:
     assert colour.mixed(one, other, 0) == one
     assert colour.mixed(one, other, 1) == other
 
 
+@patient
 @given(HEX, st.floats(0.2, 0.95))
 def test_a_colour_taken_to_a_lightness_has_it(value: str, level: float) -> None:
     assert colour.lightness(colour.at_lightness(value, level)) == pytest.approx(level, abs=0.02)
