@@ -7,18 +7,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from bus_servers import eventually
 from worker_fake import NAME, Script, write_service
 from worker_rig import CAMPAIGN, TENANT, Rig, worker_settings, working
 
 from bus import gate
 from bus.artifacts import Artifacts
 from bus.connection import Bus
+from bus.records import Records
 from bus.settings import Settings
+from bus.worker.announcing import EVERY_SECONDS
 from bus.worker.folder import ServiceFolder
 from contracts import subjects
 from contracts.codec import encode
 from contracts.jobs import Job, RunState
-from contracts.subjects import Stream
+from contracts.manifest import ServiceRecord, ServiceState
+from contracts.subjects import Bucket, Stream
 
 pytestmark = pytest.mark.integration
 
@@ -89,3 +93,24 @@ async def test_a_model_that_says_cancelled_unasked_fails_and_does_not_come_again
         run = await rig.ended(await rig.ask(script.request()))
     assert run.error is not None
     assert (run.state, run.error.code, len(script.runs)) == (RunState.FAILED, "MODEL_FAILED", 1)
+
+
+async def test_a_worker_that_stops_does_not_withdraw_the_service_of_another(
+    rig: Rig, service: ServiceFolder
+) -> None:
+    announced = Records(rig.bus, Bucket.SERVICES, ServiceRecord)
+
+    async def said(times: int) -> bool:
+        return await rig.writes(Bucket.SERVICES) >= times
+
+    async def ready() -> bool:
+        found = await announced.get(NAME)
+        return found is not None and found.value.state is ServiceState.READY
+
+    async with working(rig.settings, service):
+        await eventually(lambda: said(1))
+        async with working(rig.settings, service):
+            await eventually(lambda: said(2))
+        assert await rig.writes(Bucket.SERVICES) >= 3, "the second one has withdrawn"
+        await eventually(ready, EVERY_SECONDS / 2)
+    assert not await ready()
