@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from bus_servers import eventually
 from worker_fake import NAME, Script, write_service
-from worker_rig import CAMPAIGN, TENANT, Rig, worker_settings, working
+from worker_rig import CAMPAIGN, TENANT, Rig, process, worker_settings, working
 
 from bus import gate
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.records import Records
+from bus.servers import NatsServer
 from bus.settings import Settings
 from bus.worker.announcing import EVERY_SECONDS
 from bus.worker.folder import ServiceFolder
+from bus.worker.loop import Buried
 from contracts import subjects
 from contracts.codec import encode
 from contracts.jobs import Job, RunState
@@ -114,3 +119,97 @@ async def test_a_worker_that_stops_does_not_withdraw_the_service_of_another(
         assert await rig.writes(Bucket.SERVICES) >= 3, "the second one has withdrawn"
         await eventually(ready, EVERY_SECONDS / 2)
     assert not await ready()
+
+
+async def test_nothing_runs_for_a_job_that_another_service_does_now(
+    rig: Rig, service: ServiceFolder, tmp_path: Path
+) -> None:
+    script = Script(tmp_path / "s", "make")
+    asked = await rig.ask(script.request())
+    found = await rig.jobs.get(asked.key)
+    assert found is not None
+    elsewhere = msgspec.structs.replace(found.value, service="another")
+    await rig.jobs.update(asked.key, elsewhere, found.revision)
+    async with working(rig.settings, service):
+        await rig.dropped(asked)
+    assert (await rig.run_of(asked), script.runs) == (None, [])
+
+
+async def test_a_server_killed_while_a_model_works_costs_nothing(
+    rig: Rig, service: ServiceFolder, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    script = Script(tmp_path / "s", "wait")
+    async with working(rig.settings, service):
+        asked = await rig.ask(script.request())
+        await rig.started(script)
+        nats_server.process.kill()
+        script.gate.touch()
+        await nats_server.start()
+        run = await rig.ended(asked)
+    assert (run.state, len(script.runs)) == (RunState.OK, 1)
+
+
+async def test_many_jobs_across_two_killings_of_the_server_all_end_well(
+    rig: Rig, nats_server: NatsServer, tmp_path: Path
+) -> None:
+    service = write_service(tmp_path / "services", concurrency=2)
+    scripts = [Script(tmp_path / f"s{n}", "make") for n in range(60)]
+    jobs = [await rig.ask(s.request(seed=n), f"r{n}") for n, s in enumerate(scripts)]
+    async with working(rig.settings, service), working(rig.settings, service):
+        for script in (scripts[10], scripts[40]):
+            await rig.started(script)
+            nats_server.process.kill()
+            await nats_server.start()
+        runs = [await rig.ended(job) for job in jobs]
+    assert {run.state for run in runs} == {RunState.OK}
+    made = [await rig.artifacts.read(run.outputs[0].key) for run in runs]
+    assert made == [f"seed {n} ".encode() for n in range(60)]
+
+
+async def test_two_worker_processes_run_each_of_many_jobs_once(rig: Rig, tmp_path: Path) -> None:
+    service = write_service(tmp_path / "services", concurrency=2)
+    scripts = [Script(tmp_path / f"s{n}", "make") for n in range(200)]
+    jobs = [await rig.ask(s.request(), f"r{n}") for n, s in enumerate(scripts)]
+    with process(rig.settings, service), process(rig.settings, service):
+        runs = [await rig.ended(job) for job in jobs]
+    assert {(run.state, run.attempt) for run in runs} == {(RunState.OK, 1)}
+    assert [len(script.runs) for script in scripts] == [1] * 200
+    assert await rig.writes() == 400
+
+
+async def test_a_worker_that_was_frozen_finds_its_job_done_and_leaves_it_alone(
+    rig: Rig, service: ServiceFolder, tmp_path: Path
+) -> None:
+    script = Script(tmp_path / "s", "wait")
+    with process(rig.settings, service) as frozen:
+        asked = await rig.ask(script.request())
+        await rig.started(script)
+        frozen.send_signal(signal.SIGSTOP)
+        async with working(rig.settings, service):
+            await rig.started(script, times=2)
+            script.gate.touch()
+            run = await rig.ended(asked)
+        frozen.send_signal(signal.SIGCONT)
+        frozen.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(frozen.wait, 15) == 0
+    assert (run.state, run.attempt) == (RunState.OK, 2)
+    assert await rig.run_of(asked) == run
+    assert await rig.writes() == 3, "two claims and one commit"
+
+
+async def test_a_job_that_costs_every_worker_its_life_is_buried_unrun(
+    rig: Rig, tmp_path: Path
+) -> None:
+    service = write_service(tmp_path / "services", max_attempts=2)
+    script = Script(tmp_path / "s", "wait")
+    asked = await rig.ask(script.request())
+    for times in (1, 2):
+        with process(rig.settings, service):
+            await rig.started(script, times)
+    async with working(rig.settings, service):
+        run = await rig.ended(asked)
+    assert run.error is not None
+    assert (run.state, run.error.code, len(script.runs)) == (RunState.FAILED, "POISON", 2)
+    found = await gate.last(rig.bus, Stream.DEAD, subjects.dead(NAME, asked.job_id))
+    assert found is not None
+    assert msgspec.json.decode(found.data, type=Buried) == Buried(job=asked, run=run)
