@@ -44,7 +44,7 @@ def _plate(treatment: Treatment, shot: Shot, ratio: Ratio, seconds: float) -> St
         height=height,
         seconds=math.ceil(round(seconds / PLATE_STEP_SECONDS, 6)) * PLATE_STEP_SECONDS,
         fps=FPS,
-        art=treatment.art(shot, treatment.boxes(shot, ratio)),
+        art=treatment.art(shot, treatment.boxes(shot, ratio), moves=True),
         references=treatment.references(shot),
         seed=treatment.seed(name),
         tier=treatment.brief.tier,

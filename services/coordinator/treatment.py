@@ -61,12 +61,18 @@ class Treatment:
         has_picture = first_ref(self.brief, AssetRole.PRODUCT) is not None
         return shot.kind in _SHOWS_PRODUCT and (is_thing or has_picture)
 
-    def art(self, shot: Shot, boxes: FilmBoxes) -> ArtDirection:
-        """Return how a shot shall look; the product is in it only where it is seen."""
+    def art(self, shot: Shot, boxes: FilmBoxes, *, moves: bool = False) -> ArtDirection:
+        """Return how a shot shall look; the product is in it only where it is seen.
+
+        In the film's product shot (`moves`) a modelled product turns, which no picture can.
+        """
+        turns = (
+            moves and shot.kind is ShotKind.PRODUCT and self.brief.product.form is not Form.SERVICE
+        )
         return ArtDirection(
             scene=shot.scene,
             palette=self.brief.brand.palette,
-            subject=subject_of(self.brief) if self.shows_product(shot) else None,
+            subject=subject_of(self.brief, turns=turns) if self.shows_product(shot) else None,
             focus=boxes.focus,
             quiet=boxes.quiet,
         )
@@ -113,12 +119,14 @@ def first_ref(brief: Brief, role: AssetRole) -> ArtifactRef | None:
     return next(iter(refs_of(brief, role)), None)
 
 
-def subject_of(brief: Brief) -> Subject:
+def subject_of(brief: Brief, *, turns: bool) -> Subject:
     """Return the product as pictures show it: the user's own picture, else its form in label art.
+
+    A product that turns is its form, whatever pictures there are.
 
     A picture makes the label needless, so that a new label makes no picture again.
     """
-    picture = first_ref(brief, AssetRole.PRODUCT)
+    picture = None if turns else first_ref(brief, AssetRole.PRODUCT)
     return Subject(
         form=brief.product.form,
         name=localized(brief.product.name, brief.locales[0]),
