@@ -192,7 +192,9 @@ class Attempt:
             raise JobCancelledError("stopped before it began")
         self._process = process
         try:
-            return await process.run(frame, on_tick)
+            media = await process.run(frame, on_tick)
+            await asyncio.gather(*tasks, return_exceptions=True)  # what comes later is newer
+            return media  # noqa: TRY300 - reads as the order of events
         except asyncio.CancelledError:
             process.kill()  # a deadline: the process must not work on unseen
             raise

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
 
-import msgspec
 import structlog
 
 from bus.worker.folder import ServiceFolder
@@ -114,9 +113,11 @@ class _Wire(asyncio.SubprocessProtocol):
             self._printed = self._printed[-_PRINTED_LIMIT:]
 
     def _take(self, text: bytes) -> None:
+        if self._over:
+            return
         try:
             self.frames.put_nowait(answer_decoder.decode(text))
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
             self._end(str(error))
 
     def _end(self, why: str) -> None:
