@@ -73,7 +73,8 @@ def explain(message: str, kind: Any) -> AdgenxError:  # noqa: ANN401 - see decod
     if unknown:
         name = unknown.group(1)
         where = f"{field}.{name[:40]}" if field else name[:40]
-        near = difflib.get_close_matches(name, _field_names(kind), n=1, cutoff=0.6)
+        known = [field for field in _field_names(kind) if field != name]  # it is one elsewhere
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f"; did you mean `{near[0]}`?" if near else ""
         return InvalidRequestError(f"{where}: unknown field{hint}", field=where)
     missing = _MISSING.search(reason)

@@ -19,8 +19,8 @@ SUPERSEDED = "superseded"
 """Status of a revision that a newer one overtook before it was over."""
 BRIEF_LABEL = "brief"
 """Label of the plan's events: hash of the brief, so that a client can see whether it is its own."""
-UNUSABLE = "invalid"
-"""Stands for tenant and campaign where a subject's own ids are unusable."""
+NOBODY = "-"
+"""Stands for tenant and campaign where a subject's own ids are unusable: no tenant is called so."""
 
 
 class Once(msgspec.Struct, frozen=True):
@@ -122,7 +122,7 @@ def unusable(subject: str, body: bytes, error: ErrorInfo) -> Once:
     """Say that a brief's own ids cannot be used: told under a name made from its hash."""
     name = hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:16]
     event = events.CampaignResult(request_id=name, revision=0, status="failed", error=error)
-    return Once(subjects.event(UNUSABLE, UNUSABLE, name, "rejected"), encode(event))
+    return Once(subjects.event(NOBODY, NOBODY, name, "rejected"), encode(event))
 
 
 MAX_LABELS = 16

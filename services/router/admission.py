@@ -221,8 +221,11 @@ def _check_artifacts(request: Request, tenant: str) -> None:
     """Refuse a reference to anything but this tenant's own content-addressed objects."""
     for ref in canonical.inputs(request):
         if ref.key != artifact_key(tenant, ref.sha256):
+            texts = strings(msgspec.to_builtins(request))
+            field = next(p for p, text in texts if text == ref.key and p.endswith("key"))
             raise InvalidRequestError(
-                "an artifact's key must be the one that follows from its sha256", field="key"
+                f"{field}: must be the key of your own artifact, as its sha256 gives it",
+                field=field,
             )
 
 
