@@ -1,0 +1,95 @@
+"""What an engine without weights draws with stands in its manifest, and so in its revision.
+
+What is left out there would change an engine's bytes and not its revision: the cache would go on
+handing out what the older engine made.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bus.worker.folder import ServiceFolder, discover
+
+pytestmark = pytest.mark.contract
+
+LIBRARIES = ("contracts", "media")
+"""Packages of ours that engines may draw with; `bus` only hands requests over."""
+
+ENGINES = [service for service in discover() if not service.manifest.model.weights]
+
+
+@pytest.fixture(params=ENGINES, ids=lambda service: service.name)
+def engine(request: pytest.FixtureRequest) -> ServiceFolder:
+    found: ServiceFolder = request.param
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports when it runs; what only type checkers see, not."""
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        match nodes.pop():
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case node:
+                nodes.extend(ast.iter_child_nodes(node))
+
+
+def source(module: str) -> Path | None:
+    """Return the file of a module of ours; None for a name inside a module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def drawn_with(engine: ServiceFolder) -> tuple[set[str], set[str]]:
+    """Return the packages of ours and the foreign modules that an engine imports, at any depth."""
+    ours: set[str] = set()
+    foreign: set[str] = set()
+    seen: set[Path] = set()
+    files = list(engine.path.rglob("*.py"))
+    while files:
+        path = files.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for module in imported(path):
+            top = module.partition(".")[0]
+            if top in LIBRARIES:
+                ours.add(top)
+                found = source(module)
+                files += [found] if found is not None and top == "media" else []
+            elif top not in {*sys.stdlib_module_names, "bus", "services"}:
+                foreign.add(top)
+    return ours, foreign
+
+
+def test_the_packages_of_ours_that_it_draws_with_are_declared(engine: ServiceFolder) -> None:
+    ours, _ = drawn_with(engine)
+    assert ours <= set(engine.manifest.model.packages)
+
+
+def test_the_distributions_that_it_stands_on_are_declared(engine: ServiceFolder) -> None:
+    _, foreign = drawn_with(engine)
+    known = importlib.metadata.packages_distributions()
+    needed = {name.lower() for module in foreign for name in known[module]}
+    assert needed <= {name.lower() for name in engine.manifest.model.distributions}
+
+
+def test_a_declared_distribution_is_installed(engine: ServiceFolder) -> None:
+    for name in engine.manifest.model.distributions:
+        assert importlib.metadata.version(name)
