@@ -298,11 +298,10 @@ def _dead_of(subject: str) -> str:
     return subjects.dead(service, job_id)
 
 
-async def serve(bus: Bus, service: ServiceFolder) -> None:
+async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     """Serve a service on a connection until it is stopping."""
     revision = await asyncio.to_thread(engine_revision, service)
     spool = await asyncio.to_thread(Spool, bus.settings.spool_dir, service.name, revision)
-    artifacts = Artifacts(bus.settings)
     bench = Bench(bus, service, artifacts, spool)
     announcing = asyncio.create_task(Announcer(bus, service, revision).run())
     try:
@@ -312,4 +311,3 @@ async def serve(bus: Bus, service: ServiceFolder) -> None:
         announcing.cancel()
         await bench.pool.close()
         await asyncio.to_thread(spool.close)
-        await asyncio.to_thread(artifacts.close)

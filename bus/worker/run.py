@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
-from bus import connection, settings, telemetry
+from bus import service, settings
 from bus.worker.folder import find
 from bus.worker.loop import serve
 from contracts.errors import AdgenxError
@@ -18,13 +17,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("service", help="the name of its folder")
     name = parser.parse_args(argv).service
     try:
-        found = settings.load()
-        service = find(name, found.service_folders)
-        telemetry.configure(name, found)
-        return asyncio.run(connection.serve(found, name, lambda bus: serve(bus, service)))
+        folder = find(name, settings.load().service_folders)
     except AdgenxError as error:
         sys.stderr.write(f"{name}: {error.code}: {error.message}\n")
-        return 2
+        return service.EXIT_UNUSABLE
+    return service.run(name, lambda bus, artifacts: serve(bus, folder, artifacts))
 
 
 if __name__ == "__main__":

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from typing import TYPE_CHECKING
 
-from bus import settings, telemetry
-from bus.artifacts import Artifacts
-from bus.connection import serve
-from bus.topology import ensure
+from bus import service
 from services.router.shell import Router
-
-if TYPE_CHECKING:
-    from bus.connection import Bus
-
-NAME = "router"
 
 
 def main() -> int:
     """Return the process's exit status."""
-    found = settings.load()
-    telemetry.configure(NAME, found)
-
-    async def body(bus: Bus) -> None:
-        await ensure(bus)
-        artifacts = Artifacts(found)
-        try:
-            await Router(bus, artifacts).run()
-        finally:
-            artifacts.close()
-
-    return asyncio.run(serve(found, NAME, body))
+    return service.run("router", lambda bus, artifacts: Router(bus, artifacts).run())
 
 
 if __name__ == "__main__":

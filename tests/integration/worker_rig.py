@@ -181,12 +181,14 @@ class Rig:
 async def working(settings: Settings, service: ServiceFolder) -> AsyncIterator[Bus]:
     """Run a worker in this process for the length of a block; it ends in order."""
     async with connected(settings, "worker") as bus:
-        task = asyncio.create_task(serve(bus, service))
+        artifacts = Artifacts(bus.settings)
+        task = asyncio.create_task(serve(bus, service, artifacts))
         try:
             yield bus
         finally:
             bus.stopping.set()
             await task
+            artifacts.close()
 
 
 @contextlib.contextmanager
