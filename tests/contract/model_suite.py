@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from decoding import read_whole
 from samples import FILES, SAMPLES, Sample
 
 from bus.worker import process
@@ -76,10 +77,7 @@ class ModelSuite:
         assert made
         for media in made:
             assert media.name
-            kind, _, subtype = media.media_type.partition("/")
-            assert kind
-            assert subtype
-            assert media.path.stat().st_size > 0
+            read_whole(media)
         assert runner.ticks, "a model that never reports cannot be cancelled"
         shares = [tick.done / tick.total for tick in runner.ticks]
         assert shares == sorted(shares)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from contracts.capability import capability_of
 
 pytestmark = pytest.mark.contract
 
+COMMIT = re.compile(r"[0-9a-f]{40}")
 ROOTS = (SERVICES, *load().service_folders)
 MANIFESTS = [path for root in ROOTS for path in sorted(root.glob(f"*/{MANIFEST}"))]
 
@@ -34,7 +36,7 @@ def test_the_manifest_says_what_everybody_needs(service: ServiceFolder) -> None:
     assert all(capability_of(tag) for tag in manifest.accepts)
     assert manifest.model.licence
     if manifest.model.weights:
-        assert manifest.model.revision, "weights are pinned by commit"
+        assert COMMIT.fullmatch(manifest.model.revision), "weights are pinned by commit"
     else:
         assert not manifest.model.revision, "an engine's revision is computed"
 
