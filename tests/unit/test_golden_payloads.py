@@ -11,6 +11,7 @@ from contracts import schema
 from contracts.assets import UploadRecord
 from contracts.campaign import CampaignRecord, OpenEntry
 from contracts.jobs import CacheClaim, Job, JobRecord, Run
+from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
 
 pytestmark = pytest.mark.unit
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.unit
 GOLDEN = Path(__file__).parent.parent / "golden"
 MESSAGES = {str(kind.__struct_config__.tag): kind for kind in schema.messages()}
 RECORDS = {
+    "charge.v1": Charge,
     "record.cache_claim": CacheClaim,
     "record.campaign_record": CampaignRecord,
     "record.job": Job,
