@@ -126,7 +126,13 @@ async def serve(found: Settings, idle_seconds: float) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with connected(servers.settings, "appliance") as bus:
             await topology.ensure(bus)
-            environment = {**os.environ, "ADGENX_DATA_DIR": str(found.data_dir.resolve())}
+            # The services run in a folder of their own, where a relative path means another one.
+            extra = os.pathsep.join(str(f.resolve()) for f in found.service_folders)
+            environment = {
+                **os.environ,
+                "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
+                "ADGENX_SERVICES_PATH": extra,
+            }
             keepers = [
                 Keeper(name, folder, argv, environment)
                 for name, argv in service_commands(found).items()

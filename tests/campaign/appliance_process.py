@@ -30,9 +30,10 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE
 
 
 class Appliance:
-    """`adgenx up` with a data folder of its own."""
+    """`adgenx up` with a data folder of its own; `extra` are services besides the product's own."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *extra: str, **environment: str) -> None:
+        self._extra = extra
         self.data = folder / "data"
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("ADGENX_")},
@@ -43,12 +44,13 @@ class Appliance:
         self._log = folder / "appliance.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, cwd: Path | None = None) -> None:
         """Start it and return when every service has announced itself."""
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "services.cli.appliance"],
                 env=self.env,
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -71,7 +73,7 @@ class Appliance:
         looked = self.adgenx("doctor", "--json", check=False).stdout.splitlines()
         found = {line["name"]: line["state"] for line in map(msgspec.json.decode, looked)}
         models = {p.parent.name for p in (EXAMPLES.parent / "services").glob("*/service.toml")}
-        return all(found.get(name) == "ok" for name in models)
+        return all(found.get(name) == "ok" for name in models | set(self._extra))
 
     def settings(self) -> Settings:
         """Return what a process of this appliance reads."""

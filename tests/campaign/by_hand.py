@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = PATIEN
             return found
     except TimeoutError:
         raise AssertionError(f"waited {seconds:.0f} s for {what}") from None
+
+
+def over_http(url: str, body: bytes | None = None) -> bytes:
+    """GET the link, or PUT the body to it, with nothing but the standard library."""
+    method = "GET" if body is None else "PUT"
+    request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 - our own store's link
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the same
+        found: bytes = answer.read()
+        return found
 
 
 class Hand:
