@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out
-SCALE ?= 0.5
+SCALE ?= 1
 WORKERS ?= 2
 STAMP := $(VENV)/.installed
 
