@@ -16,7 +16,7 @@ from bus import embedded, settings
 from bus.connection import Bus, connected
 from bus.records import Records
 from contracts.errors import BusUnavailableError, TransientError
-from contracts.manifest import ServiceRecord
+from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
 from services.cli.appliance import ALREADY_RUNNING, service_commands
 from services.cli.appliance import ROLES as NO_MODELS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bus.settings import Settings
 
+READY = ServiceState.READY
 PATIENCE_SECONDS = 2.0
 START_SECONDS = 90.0
 IDLE_SECONDS = 60.0
@@ -92,14 +93,15 @@ def start_in_background(found: Settings, idle_seconds: float) -> subprocess.Pope
 
 
 async def all_announced(deadline: float) -> None:
-    """Wait until every model service has announced itself, or the deadline (monotonic) passes."""
+    """Wait until every model service is ready, or the deadline (monotonic) passes."""
     found = settings.load()
     wanted = set(service_commands(found)) - set(NO_MODELS)
     async with connected(impatient(found), "adgenx") as bus:
         records = Records(bus, Bucket.SERVICES, ServiceRecord)
         while time.monotonic() < deadline:
             with contextlib.suppress(TransientError):
-                if wanted <= {r.key for r in await records.under()}:
+                serving = {r.key for r in await records.under() if r.value.state is READY}
+                if wanted <= serving:
                     return
             await asyncio.sleep(0.1)
     raise BusUnavailableError("the services did not announce themselves; try `adgenx doctor`")
