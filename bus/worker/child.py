@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from operator import index
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +33,7 @@ from bus.worker.frames import (
     Ready,
     RunJob,
     Ticked,
+    answer_decoder,
     command_decoder,
     line,
 )
@@ -204,7 +206,7 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
     def report(done: int, total: int, phase: str) -> None:
         if inbox.cancelled(job.job_id):
             raise JobCancelledError("the job was cancelled")
-        pipe.tick(Ticked(done=done, total=total, phase=phase))
+        pipe.tick(Ticked(done=index(done), total=index(total), phase=phase))
 
     try:
         for media in model.run(job.request, report, JobFiles(job.inputs, Path(job.scratch))):
@@ -212,7 +214,7 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
                 raise TypeError(f"run() yielded {type(media).__name__}, not Media")  # noqa: TRY301 - reported below like every mistake of a model
             if inbox.cancelled(job.job_id):
                 raise JobCancelledError("the job was cancelled")  # noqa: TRY301 - as in report
-            pipe.send(Made(media=media))
+            pipe.send(answer_decoder.decode(line(Made(media=media))))  # a slip of the model is told
         pipe.send(Done())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise anything; it becomes a typed error
         pipe.send(failed(error))

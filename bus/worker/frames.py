@@ -20,6 +20,8 @@ input means: end at once, with everything you have started.
 
 from __future__ import annotations
 
+from operator import index
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -87,7 +89,10 @@ LINE_LIMIT = 4 * 1024 * 1024
 
 
 def _encode_other(value: Any) -> Any:  # noqa: ANN401 - msgspec's hook signature
-    return str(value)  # pathlib.Path, the only foreign type in a frame
+    """Return a path as text, and the numbers of another library, numpy's above all, as ours."""
+    if isinstance(value, Path):
+        return str(value)
+    return index(value) if hasattr(value, "__index__") else float(value)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_encode_other)

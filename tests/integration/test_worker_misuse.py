@@ -9,11 +9,13 @@ import pytest
 from worker_fake import Script, write_service
 
 from bus.worker import process
-from bus.worker.frames import RunJob
+from bus.worker.frames import RunJob, Ticked
+from bus.worker.model import Media
 from bus.worker.process import ModelProcess, typed
 from contracts.errors import (
     AdgenxError,
     ArtifactMissingError,
+    ChildLostError,
     ErrorInfo,
     ModelFailedError,
     StoreUnavailableError,
@@ -22,7 +24,7 @@ from contracts.errors import (
 pytestmark = pytest.mark.integration
 
 ACTS = """
-from pathlib import Path
+import os, sys
 from bus.worker.model import Media
 from contracts.errors import AdgenxError
 
@@ -51,16 +53,47 @@ def absent(task, request, report, files):
 def no_media(task, request, report, files):
     yield "a picture"
 
+def labelled(task, request, report, files):
+    path = files.new(".txt")
+    path.write_text("x")
+    yield Media(path=path, media_type="text/plain", name="image", metadata={"frames": 3})
+
+def endless(task, request, report, files):
+    path = files.new(".wav")
+    path.write_text("x")
+    yield Media(path=path, media_type="audio/wav", name="music", seconds=float("nan"))
+
+def halves(task, request, report, files):
+    report(0.5, 1, "half")
+    yield text(files.new(".txt"), "image")
+
+def leaves(task, request, report, files):
+    sys.exit(0)
+    yield
+
+def counts(task, request, report, files):
+    import numpy
+    report(numpy.int64(1), numpy.int32(2), "count")
+    path = files.new(".txt")
+    path.write_text("x")
+    yield Media(path=path, media_type="text/plain", name="image", width=numpy.int64(3),
+                seconds=numpy.float32(0.5))
+
+def vanishes(task, request, report, files):
+    os._exit(0)
+    yield
+
 def no_code(task, request, report, files):
     raise AdgenxError("something of no kind")
     yield
 """
 
 
-async def run(model: ModelProcess, do: str, folder: Path) -> None:
+async def run(model: ModelProcess, do: str, folder: Path) -> tuple[list[Media], list[Ticked]]:
+    ticks: list[Ticked] = []
     request = Script(folder / "s", do).request()
     job = RunJob(job_id="j1", request=request, inputs={}, scratch=str(folder))
-    await model.run(job, lambda _: None)
+    return await model.run(job, ticks.append), ticks
 
 
 @pytest.fixture
@@ -80,14 +113,32 @@ async def model(tmp_path: Path) -> AsyncIterator[ModelProcess]:
         ("same_name", "has the name of another"),
         ("absent", "does not exist"),
         ("no_media", "yielded str, not Media"),
+        ("labelled", r"Expected `str`, got `int` - at `\$\.media\.metadata"),
+        ("endless", r"Expected `float`, got `null` - at `\$\.media\.seconds"),
+        ("halves", "'float' object cannot be interpreted as an integer"),
+        ("leaves", "SystemExit: 0"),
     ],
 )
-async def test_an_output_that_cannot_be_stored_fails_the_job(
+async def test_a_mistake_of_the_model_fails_its_job_with_words(
     model: ModelProcess, tmp_path: Path, do: str, words: str
 ) -> None:
     with pytest.raises(ModelFailedError, match=words):
         await run(model, do, tmp_path)
     assert not model.usable
+
+
+async def test_the_numbers_of_another_library_are_numbers(
+    model: ModelProcess, tmp_path: Path
+) -> None:
+    (media,), (tick,) = await run(model, "counts", tmp_path)
+    assert (tick.done, tick.total, media.width, media.seconds) == (1, 2, 3, 0.5)
+
+
+async def test_a_process_that_ends_without_a_word_is_lost_however_well_it_ended(
+    model: ModelProcess, tmp_path: Path
+) -> None:
+    with pytest.raises(ChildLostError, match="with status 0"):
+        await run(model, "vanishes", tmp_path)
 
 
 async def test_an_error_without_a_code_of_its_own_is_not_tried_again(
