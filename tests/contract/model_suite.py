@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,10 +47,13 @@ class Runner:
             (self._folder / sha256).write_bytes(body)
         self.ticks = []
         job = RunJob(job_id="j1", request=request, inputs=inputs, scratch=str(scratch))
+        if not cancelled:
+            return await self.model.run(job, self.ticks.append)
+        os.kill(self.model.pid, signal.SIGSTOP)  # until job and cancel are both in the pipe
         work = asyncio.create_task(self.model.run(job, self.ticks.append))
-        if cancelled:
-            await asyncio.sleep(0)  # the job goes down the pipe, and the cancel right behind it
-            self.model.cancel()
+        await asyncio.sleep(0)
+        self.model.cancel()
+        os.kill(self.model.pid, signal.SIGCONT)
         return await work
 
 
