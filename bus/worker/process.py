@@ -94,6 +94,7 @@ class _Wire(asyncio.SubprocessProtocol):
     def __init__(self, service: str) -> None:
         self.frames: asyncio.Queue[Answer | None] = asyncio.Queue()
         self.exited = asyncio.Event()
+        self.complaint = ""
         self._log = log.bind(service=service)
         self._answers = b""
         self._printed = b""
@@ -122,6 +123,7 @@ class _Wire(asyncio.SubprocessProtocol):
 
     def _end(self, why: str) -> None:
         self._log.error("child.misspoke", error=why)
+        self.complaint = why
         self.finish()
 
     def _print(self, text: bytes) -> None:
@@ -262,6 +264,10 @@ class ModelProcess:
         status = 0 if status is None else status
         if status == -signal.SIGKILL and self._count_oom_kills() > self._oom_kills:
             return self._unless_cancelled(OutOfMemoryError("the kernel ended it for its memory"))
+        if self._wire.complaint:
+            return self._unless_cancelled(
+                ChildLostError(f"the model's process said what is no frame: {self._wire.complaint}")
+            )
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return self._unless_cancelled(ChildLostError(f"the model's process ended {how}"))
 

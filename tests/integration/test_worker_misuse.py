@@ -79,6 +79,14 @@ def counts(task, request, report, files):
     yield Media(path=path, media_type="text/plain", name="image", width=numpy.int64(3),
                 seconds=numpy.float32(0.5))
 
+def scribbles(task, request, report, files):
+    for descriptor in range(3, 16):
+        try:
+            os.write(descriptor, b"a word\\n")
+        except OSError:
+            pass
+    yield text(files.new(".txt"), "image")
+
 def vanishes(task, request, report, files):
     os._exit(0)
     yield
@@ -134,11 +142,15 @@ async def test_the_numbers_of_another_library_are_numbers(
     assert (tick.done, tick.total, media.width, media.seconds) == (1, 2, 3, 0.5)
 
 
-async def test_a_process_that_ends_without_a_word_is_lost_however_well_it_ended(
-    model: ModelProcess, tmp_path: Path
+@pytest.mark.parametrize(
+    ("do", "words"), [("vanishes", "with status 0"), ("scribbles", "said what is no frame: JSON")]
+)
+async def test_a_process_that_breaks_off_the_talk_is_lost(
+    model: ModelProcess, tmp_path: Path, do: str, words: str
 ) -> None:
-    with pytest.raises(ChildLostError, match="with status 0"):
-        await run(model, "vanishes", tmp_path)
+    with pytest.raises(ChildLostError, match=words):
+        await run(model, do, tmp_path)
+    assert not model.usable
 
 
 async def test_an_error_without_a_code_of_its_own_is_not_tried_again(
