@@ -7,6 +7,7 @@ campaign needs (placements, colours, a button) are chosen, always the same for t
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 import msgspec
 
@@ -144,12 +145,16 @@ def _without_verbs(found: str) -> str:
 
 def _what(named: _Named) -> str:
     found = _WHAT.match(named.rest)
-    return found[1].strip(" .")[:_LINE] if found else ""
+    words = found[1].strip(" .").split() if found else []
+    while words and words[-1].lower() in wording.BEFORE_A_PLACE:
+        words.pop()
+    return " ".join(words)[:_LINE]
 
 
 def _noun(what: str) -> str:
     """Return what the product is called for short: `canned cold brew` -> `Cold Brew`."""
-    words = [w for w in what.split() if w.lower() not in wording.PACKED]
+    named = takewhile(lambda w: w.lower() not in wording.BEFORE_A_PLACE, what.split())
+    words = [w for w in named if w.lower() not in wording.PACKED]
     if not words or len(words) > 3 or not all(w.replace("-", "").isalpha() for w in words):  # noqa: PLR2004 - longer is a description, no name
         return ""
     return " ".join(w[:1].upper() + w[1:] for w in words)

@@ -73,6 +73,9 @@ KEPT_IN = {
 PACKED = _words("canned bottled boxed jarred tinned new fresh brand-new neue neuer neues")
 """Words before a product's noun that are no part of its name."""
 
+BEFORE_A_PLACE = _words("in im aus mit with from avec dans con em da uit met")
+"""Words after which comes what the product lies in or is made with, no longer its name."""
+
 CALLS = {
     "ar": "اكتشف المزيد",
     "de": "Jetzt entdecken",

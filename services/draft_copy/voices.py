@@ -93,14 +93,14 @@ def _plain(name: str, line: Line, reading: Reading) -> ShotText:
 
 
 def _end(reading: Reading) -> ShotText:
-    headline = reading.tagline or reading.brand
+    headline = reading.tagline or reading.product or reading.brand
     spoken = [f"{reading.brand}." if reading.brand[-1:].isalnum() else reading.brand]
     closing = reading.tagline or reading.call
     if _bare(reading.brand) in _bare(closing):
         spoken = []
     spoken.append(closing if closing[-1:] in ".!?؟…" else f"{closing}.")
     return ShotText(
-        kicker=reading.brand if reading.tagline else "",
+        kicker=reading.brand if headline != reading.brand else "",
         headline=headline,
         support=reading.offer,
         voice=" ".join(spoken),

@@ -203,10 +203,13 @@ def test_the_users_own_files_go_where_they_are_seen() -> None:
     whole = steps_of(planned(msgspec.structs.replace(KESTREL, assets=assets)))
     assert whole["label"].request["work"]["logo"]["sha256"] == sha
     assert whole["film~en-US~1x1"].request["work"]["look"]["logo"]["sha256"] == sha
-    assert whole["video.product~1x1"].request["art"]["subject"]["picture"]["sha256"] == sha
+    assert whole["video.end~1x1"].request["art"]["subject"]["picture"]["sha256"] == sha
+    assert "label" not in whole["video.end~1x1"].request["art"]["subject"]
+    turning = whole["video.product~1x1"].request["art"]["subject"]
+    assert "picture" not in turning  # a picture cannot turn, the modelled form does
+    assert turning["label"] == {"$output": ["label", "label"]}
     assert "subject" not in whole["video.hook~1x1"].request["art"]
     assert "references" not in whole["video.hook~1x1"].request
-    assert "label" not in whole["video.product~1x1"].request["art"]["subject"]
     assert whole["script"] == steps_of(planned(KESTREL))["script"]
     service = steps_of(planned(msgspec.structs.replace(NACHTZUG, assets=assets)))
     assert service["video.product~1x1"].request["art"]["subject"]["picture"]["sha256"] == sha
