@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bus import settings, telemetry, topology
 from bus.artifacts import Artifacts
-from bus.connection import serve
+from bus.connection import EXIT_LOST, serve
 from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
@@ -37,4 +37,4 @@ def run(name: str, body: Callable[[Bus, Artifacts], Awaitable[None]]) -> int:
         return asyncio.run(serve(found, name, connected))
     except AdgenxError as error:
         sys.stderr.write(f"{name}: {error.code}: {error.message}\n")
-        return EXIT_UNUSABLE
+        return EXIT_LOST if error.retryable else EXIT_UNUSABLE

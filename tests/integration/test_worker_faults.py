@@ -16,7 +16,7 @@ from worker_rig import CAMPAIGN, TENANT, Rig, process, worker_settings, working
 
 from bus import gate
 from bus.artifacts import Artifacts
-from bus.connection import Bus
+from bus.connection import EXIT_LOST, Bus
 from bus.records import Records
 from bus.servers import NatsServer
 from bus.settings import Settings
@@ -213,3 +213,45 @@ async def test_a_job_that_costs_every_worker_its_life_is_buried_unrun(
     found = await gate.last(rig.bus, Stream.DEAD, subjects.dead(NAME, asked.job_id))
     assert found is not None
     assert msgspec.json.decode(found.data, type=Buried) == Buried(job=asked, run=run)
+
+
+async def test_every_job_in_hand_is_given_back_when_the_worker_stops(
+    rig: Rig, tmp_path: Path
+) -> None:
+    service = write_service(tmp_path / "services", concurrency=3)
+    scripts = [Script(tmp_path / f"s{n}", "wait") for n in range(3)]
+    with process(rig.settings, service) as worker:
+        jobs = [await rig.ask(s.request(), f"r{n}") for n, s in enumerate(scripts)]
+        for script in scripts:
+            await rig.started(script)
+        worker.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(worker.wait, 15) == 0
+    for asked in jobs:
+        run = await rig.run_of(asked)
+        assert run is not None
+        assert (run.state, run.attempt) == (RunState.IDLE, 0)
+        assert await rig.in_jobs(asked)
+
+
+async def test_a_large_output_is_stored_whole(rig: Rig, service: ServiceFolder) -> None:
+    (service.path / "acts.py").write_text(
+        "from bus.worker.model import Media\n"
+        "def paint_much(task, request, report, files):\n"
+        "    path = files.new('.bin')\n"
+        "    path.write_bytes(b'paint ' * 8_000_000)\n"
+        "    yield Media(path=path, media_type='application/octet-stream', name='image')\n"
+    )
+    async with working(rig.settings, service):
+        run = await rig.ended(await rig.ask(Script(service.path, "paint_much").request()))
+    stored = await rig.artifacts.stat(run.outputs[0].key)
+    assert stored is not None
+    assert stored.size_bytes == run.outputs[0].size_bytes == 48_000_000
+
+
+async def test_a_server_that_is_away_is_worth_another_start(
+    rig: Rig, service: ServiceFolder
+) -> None:
+    nowhere = msgspec.structs.replace(rig.settings, nats_url="nats://127.0.0.1:1")
+    patience = {"ADGENX_CONNECT_PATIENCE_SECONDS": "0.2"}
+    with process(nowhere, service, **patience) as worker:
+        assert await asyncio.to_thread(worker.wait, 15) == EXIT_LOST

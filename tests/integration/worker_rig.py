@@ -192,11 +192,13 @@ async def working(settings: Settings, service: ServiceFolder) -> AsyncIterator[B
 
 
 @contextlib.contextmanager
-def process(settings: Settings, service: ServiceFolder) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    settings: Settings, service: ServiceFolder, **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker as a process of its own; killed at the end if it still runs."""
     started = subprocess.Popen(
         [sys.executable, "-m", "bus.worker.run", service.name],
-        env=environment(settings, service.path.parent),
+        env={**environment(settings, service.path.parent), **more},
     )
     try:
         yield started
