@@ -20,7 +20,7 @@ import structlog
 
 from bus.artifacts import Artifacts, StoreRefusedError
 from bus.ports import LOOPBACK
-from bus.processes import ServerError, ServerProcess
+from bus.processes import STOP_SECONDS, ServerError, ServerProcess
 from bus.settings import SettingsError
 from contracts.errors import StoreUnavailableError
 
@@ -67,6 +67,7 @@ class Server:
     """One of the two servers: how it is configured, started, and known to be ready."""
 
     name: ClassVar[str]
+    stop_seconds: ClassVar[float] = STOP_SECONDS
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self._folder = folder
@@ -107,7 +108,7 @@ class Server:
         """End it in order."""
         self.wanted = False
         async with self._lock:
-            await asyncio.to_thread(self.process.stop)
+            await asyncio.to_thread(self.process.stop, self.stop_seconds)
 
     def kill(self) -> None:
         """SIGKILL; a supervised one comes back by itself."""
@@ -180,6 +181,9 @@ class S3Server(Server):
     """SeaweedFS in its small form. It does not sync by itself: that is `make_durable`'s part."""
 
     name = "s3"
+    stop_seconds = 3.0
+    """It often waits for ever for idle connections of its own. A kill then loses nothing: what has
+    been promised was synced before."""
 
     def __init__(
         self, folder: Path, settings: Settings, *, ports: dict[str, int], signing_keys: list[str]

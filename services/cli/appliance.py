@@ -101,7 +101,7 @@ async def end_when_idle(bus: Bus, seconds: float, ended: asyncio.Event) -> None:
     busy_at = time.monotonic()
     asked = -1
     while not ended.is_set():
-        await asyncio.sleep(IDLE_LOOK_SECONDS)
+        await asyncio.sleep(min(IDLE_LOOK_SECONDS, seconds / 4))
         try:
             waiting = await direct.last_of_each(bus, Stream.REQUESTS, "adgenx.req.>")
             told = await bus.js.stream_info(Stream.EVENTS)

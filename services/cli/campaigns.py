@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from contracts import events
 from contracts.assets import AssetRole, Rights
@@ -18,7 +19,7 @@ from contracts.brief_check import check_brief
 from contracts.campaign import RerunCampaign, RunCampaign, brief_hash
 from contracts.capability import Tier
 from contracts.codec import decode_input, encode
-from contracts.errors import ConflictError, UnknownIdError
+from contracts.errors import ConflictError, InvalidRequestError, UnknownIdError
 from contracts.identity import check_id
 from services.cli import brief_file, delivery
 from services.cli.client import Client
@@ -37,7 +38,18 @@ _WHY_LINES = 12
 
 
 def _say(text: str) -> None:
-    Console(stderr=True, highlight=False).print(text)
+    """Write a line for people, in rich's markup; what others wrote must be escaped in it."""
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def _out_folder(given: argparse.Namespace) -> Path:
+    """Make the folder before anything is asked for: a campaign needs somewhere to go."""
+    folder = Path(given.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRequestError(f"--out {given.out}: {error.strerror}", field="out") from None
+    return folder
 
 
 class Asked(NamedTuple):
@@ -68,17 +80,14 @@ def load_brief(given: argparse.Namespace) -> Asked:
 async def run(given: argparse.Namespace) -> ExitStatus:
     """Make a campaign and leave its package in a folder."""
     asked = load_brief(given)
+    _out_folder(given)
     await ensure_running(_say)
     async with reached() as bus:
         client = Client(bus)
         revision = await ask(client, asked)
         if not given.json:
             _headline(asked, revision)
-        try:
-            return await _show(client, asked.campaign_id, revision, given, deliver=True)
-        except asyncio.CancelledError:  # Ctrl-C
-            _say(f"\nthe campaign goes on; come back with: adgenx watch {asked.campaign_id}")
-            raise
+        return await _show(client, asked.campaign_id, revision, given, deliver=True)
 
 
 async def submit(given: argparse.Namespace) -> ExitStatus:
@@ -122,6 +131,8 @@ async def watch(given: argparse.Namespace) -> ExitStatus:
         view = await client.view(given.campaign)
         if view.revision == 0 and view.result is None:
             raise UnknownIdError(f"no campaign {given.campaign} is known; try `adgenx list`")
+        if given.out:
+            _out_folder(given)
         return await _show(client, given.campaign, view.revision, given, deliver=bool(given.out))
 
 
@@ -156,7 +167,7 @@ async def get(given: argparse.Namespace) -> ExitStatus:
         view = await client.view(given.campaign)
         if view.result is None:
             raise UnknownIdError(f"{given.campaign} has no finished revision to fetch")
-        return await _deliver(client, view, view.result, Path(given.out), 0.0)
+        return await _deliver(client, view, view.result, _out_folder(given), 0.0)
 
 
 async def put(given: argparse.Namespace) -> ExitStatus:
@@ -177,9 +188,10 @@ def _headline(asked: Asked, revision: int) -> None:
     locales = ", ".join(brief.locales)
     count = len(brief.placements)
     placements = f"{count} placement{'' if count == 1 else 's'}"
+    name = escape(localized(brief.brand.name, brief.locales[0]))
     _say(
-        f"[bold]{localized(brief.brand.name, brief.locales[0])}[/] · {brief.length_seconds:g} s · "
-        f"{placements} · {locales} · {brief.tier}{again}"
+        f"[bold]{name}[/] · {brief.length_seconds:g} s · {placements} · {locales} · "
+        f"{brief.tier}{again}"
     )
 
 
@@ -189,8 +201,12 @@ async def _show(
     started = time.time()
     path = client.bus.settings.data_dir / "history.json"
     history = History.load(path)
-    with choose(as_json=given.json, out=sys.stdout, history=history, started=started) as show:
-        result = await client.follow(campaign_id, revision, show)
+    try:
+        with choose(as_json=given.json, out=sys.stdout, history=history, started=started) as show:
+            result = await client.follow(campaign_id, revision, show)
+    except asyncio.CancelledError:  # Ctrl-C
+        _say(f"\nthe campaign goes on; come back with: adgenx watch {campaign_id}")
+        raise
     seconds = time.time() - started
     view = await client.view(campaign_id)
     if result.status == "ok":
@@ -210,13 +226,13 @@ def _report(result: events.CampaignResult, seconds: float) -> None:
         minutes, rest = divmod(seconds, 60)
         _say(f"[green]done[/]: {total} steps in {int(minutes)}:{rest:04.1f}")
     else:
-        reason = f": {result.error.message}" if result.error else ""
+        reason = f": {escape(result.error.message)}" if result.error else ""
         _say(f"[red]{result.status}[/]{reason}")
     if result.revision > 1 and total:
         _say(f"taken over: {taken} of {total} steps")
         again = [s for s in result.steps if s.made != "cache" and s.why]
         for step in again[:_WHY_LINES]:
-            _say(f"  ran again: {step.step} ({step.why})")
+            _say(f"  ran again: {step.step} ({escape(step.why)})")
         if len(again) > _WHY_LINES:
             _say(f"  … and {len(again) - _WHY_LINES} more")
 
@@ -237,5 +253,5 @@ async def _deliver(
     delivery.unpack(archive, folder)
     delivery.write_run(folder, view, result, seconds)
     if not quiet:
-        _say(f"open {folder / 'index.html'}")
+        _say(f"open {escape(str(folder / 'index.html'))}")
     return ExitStatus.OK

@@ -14,14 +14,25 @@ import urllib3
 
 from bus import direct, gate
 from contracts import events, subjects
-from contracts.assets import Asset, AssetRole, LinkArtifact, Rights, UploadAsset
+from contracts.assets import (
+    MAX_UPLOAD_BYTES,
+    Asset,
+    AssetRole,
+    LinkArtifact,
+    Rights,
+    UploadAsset,
+)
 from contracts.brief import Brief
 from contracts.campaign import Cancel, RerunCampaign, RunCampaign
 from contracts.codec import encode
 from contracts.errors import (
     ArtifactMissingError,
+    ErrorInfo,
+    InvalidInputError,
     InvalidRequestError,
+    MediaRejectedError,
     StoreUnavailableError,
+    TooLargeError,
     UnknownOutcomeError,
 )
 from contracts.identity import NO_CAMPAIGN
@@ -137,7 +148,7 @@ class Client:
 
     async def bring(self, path: Path, role: AssetRole, rights: Rights) -> ArtifactRef:
         """Upload a file as an asset and return what became of it once it was checked."""
-        body = await asyncio.to_thread(path.read_bytes)
+        body = await asyncio.to_thread(_file, path)
         upload_id = uuid.uuid4().hex
         command = UploadAsset(
             role=role,
@@ -148,12 +159,11 @@ class Client:
         await self._surely(subjects.upload(self.tenant, upload_id), encode(command))
         link = await self._answer(NO_CAMPAIGN, upload_id, events.UPLOAD_LINK, events.UploadLink)
         if link.error is not None:
-            raise InvalidRequestError(f"{path.name}: {link.error.message}", field="file")
+            raise _refusal(path, link.error)
         await asyncio.to_thread(_put, link.url, body)
         result = await self._answer(NO_CAMPAIGN, upload_id, events.ASSET_RESULT, events.AssetResult)
         if result.asset is None:
-            reason = result.error.message if result.error else "it was refused"
-            raise InvalidRequestError(f"{path.name}: {reason}", field="file")
+            raise _refusal(path, result.error)
         return result.asset
 
     async def with_assets(self, brief: Brief | str, folder: Path) -> Brief | str:
@@ -250,6 +260,26 @@ def _message(raw: Msg) -> events.AnyEvent | events.Progress | None:
             return _progress.decode(raw.data)
         return None
     return decode_event(raw.data)
+
+
+def _file(path: Path) -> bytes:
+    """Read a file that shall be brought; its size is looked at before its bytes."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_UPLOAD_BYTES:
+            raise TooLargeError(f"{path.name}: {size} bytes; at most {MAX_UPLOAD_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequestError(f"{path}: {error.strerror}", field="file") from None
+
+
+def _refusal(path: Path, info: ErrorInfo | None) -> InvalidInputError:
+    """Return what the intake said about a file, as the error that it is."""
+    if info is None:
+        return MediaRejectedError(f"{path.name}: it was refused", field="file")
+    kinds = {kind.code: kind for kind in (MediaRejectedError, TooLargeError)}
+    kind = kinds.get(info.code, InvalidRequestError)
+    return kind(f"{path.name}: {info.message}", field="file")
 
 
 def _put(url: str, body: bytes) -> None:

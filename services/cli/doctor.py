@@ -130,7 +130,9 @@ async def _bus(found: Settings) -> list[Finding]:
             findings = [Finding("bus", "ok", f"answers at {found.nats_url}")]
             records = await Records(bus, Bucket.SERVICES, ServiceRecord).under()
     except AdgenxError as error:
-        return [Finding("bus", "note", error.message, "start one with `adgenx up`")]
+        if os.environ.get("ADGENX_NATS_URL"):  # somebody else's: `adgenx run` will not start one
+            return [Finding("bus", "bad", error.message, "start it, or unset ADGENX_NATS_URL")]
+        return [Finding("bus", "note", error.message, "`adgenx run` starts one")]
     findings += [_service(r.value) for r in sorted(records, key=lambda r: r.key)]
     return findings
 

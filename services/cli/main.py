@@ -112,20 +112,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(asyncio.run(given.command(given)))
     except KeyboardInterrupt:
         return ExitStatus.DETACHED
-    except InvalidInputError as error:
-        return _fail(error, ExitStatus.INVALID)
-    except TransientError as error:
-        return _fail(error, ExitStatus.UNREACHABLE)
     except AdgenxError as error:
-        return _fail(error, ExitStatus.FAILED)
+        sys.stderr.write(f"adgenx: {error.code}: {error.message}\n")
+        return _status_of(error)
     except BrokenPipeError:  # `adgenx list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitStatus.OK
+    except OSError as error:  # a full disk, a folder that may not be written
+        sys.stderr.write(f"adgenx: {error}\n")
+        return ExitStatus.FAILED
 
 
-def _fail(error: AdgenxError, status: ExitStatus) -> int:
-    sys.stderr.write(f"adgenx: {error.code}: {error.message}\n")
-    return int(status)
+def _status_of(error: AdgenxError) -> ExitStatus:
+    if isinstance(error, InvalidInputError):
+        return ExitStatus.INVALID
+    return ExitStatus.UNREACHABLE if isinstance(error, TransientError) else ExitStatus.FAILED
 
 
 if __name__ == "__main__":

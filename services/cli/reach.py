@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import msgspec
 from bus import embedded, settings
 from bus.connection import Bus, connected
 from bus.records import Records
+from bus.settings import SettingsError
 from contracts.errors import BusUnavailableError, TransientError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
 
 READY = ServiceState.READY
 PATIENCE_SECONDS = 2.0
+GLANCE_SECONDS = 0.2
+"""How long a bus is looked for where none is named and none runs here."""
 START_SECONDS = 90.0
 IDLE_SECONDS = 60.0
+IDLE_VARIABLE = "ADGENX_IDLE_SECONDS"
 """An appliance that a command started ends itself after so long without work."""
 
 
@@ -48,7 +53,9 @@ async def reached(name: str = "adgenx") -> AsyncIterator[Bus]:
 
 def impatient(found: Settings) -> Settings:
     """Return the settings of a command: a person waits for it."""
-    return msgspec.structs.replace(found, connect_patience_seconds=PATIENCE_SECONDS)
+    expected = os.environ.get("ADGENX_NATS_URL") or embedded.is_running(found.data_dir)
+    patience = PATIENCE_SECONDS if expected else GLANCE_SECONDS
+    return msgspec.structs.replace(found, connect_patience_seconds=patience)
 
 
 async def answers() -> bool:
@@ -68,7 +75,7 @@ async def ensure_running(say: Callable[[str], None]) -> None:
     if os.environ.get("ADGENX_NATS_URL"):
         raise BusUnavailableError(f"no NATS server answers at {found.nats_url}")
     say("no bus answers: starting the appliance on this machine")
-    process = start_in_background(found, IDLE_SECONDS)
+    process = start_in_background(found, idle_seconds())
     deadline = time.monotonic() + START_SECONDS
     while not embedded.is_running(found.data_dir) or not await answers():
         if process.poll() not in (None, ALREADY_RUNNING) or time.monotonic() > deadline:
@@ -79,12 +86,24 @@ async def ensure_running(say: Callable[[str], None]) -> None:
     await all_announced(deadline)
 
 
-def start_in_background(found: Settings, idle_seconds: float) -> subprocess.Popen[bytes]:
+def idle_seconds() -> float:
+    """Return how long an appliance started here stays without work."""
+    text = os.environ.get(IDLE_VARIABLE, "")
+    try:
+        seconds = float(text) if text else IDLE_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds < math.inf:
+        raise SettingsError(f"{IDLE_VARIABLE} must be a number of seconds, 1 or more")
+    return seconds
+
+
+def start_in_background(found: Settings, until_idle: float) -> subprocess.Popen[bytes]:
     """Start the appliance in a session of its own, so that Ctrl-C here leaves it running."""
     found.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (found.data_dir / "appliance.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "services.cli.appliance", f"--until-idle={idle_seconds}"],
+            [sys.executable, "-m", "services.cli.appliance", f"--until-idle={until_idle}"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

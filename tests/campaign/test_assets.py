@@ -189,7 +189,8 @@ async def test_hostile_files_are_refused_each_with_one_typed_error(
         assert ran.returncode == 2, (name, ran.stderr)
         assert ran.stdout == ""
         [line] = ran.stderr.splitlines()
-        assert line.startswith(f"adgenx: INVALID_PARAMS: {name}: "), line
+        code = "INVALID_PARAMS" if name == "empty" else "MEDIA_REJECTED"
+        assert line.startswith(f"adgenx: {code}: {name}: ")
         return line
 
     said = await asyncio.gather(*(refuse(n, body, role) for n, (body, role) in HOSTILE.items()))
