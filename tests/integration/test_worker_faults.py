@@ -166,6 +166,22 @@ async def test_many_jobs_across_two_killings_of_the_server_all_end_well(
     assert made == [f"seed {n} ".encode() for n in range(60)]
 
 
+async def test_many_jobs_across_killings_of_workers_cost_only_what_was_in_hand(
+    rig: Rig, tmp_path: Path
+) -> None:
+    service = write_service(tmp_path / "services", concurrency=2)
+    scripts = [Script(tmp_path / f"s{n}", "make") for n in range(60)]
+    jobs = [await rig.ask(s.request(seed=n), f"r{n}") for n, s in enumerate(scripts)]
+    for script in (scripts[5], scripts[20], scripts[35]):
+        with process(rig.settings, service):
+            await rig.started(script)
+    async with working(rig.settings, service):
+        runs = [await rig.ended(job) for job in jobs]
+    made = [await rig.artifacts.read(run.outputs[0].key) for run in runs]
+    assert made == [f"seed {n} ".encode() for n in range(60)]
+    assert sum(len(script.runs) for script in scripts) <= 60 + 3 * 2
+
+
 async def test_two_worker_processes_run_each_of_many_jobs_once(rig: Rig, tmp_path: Path) -> None:
     service = write_service(tmp_path / "services", concurrency=2)
     scripts = [Script(tmp_path / f"s{n}", "make") for n in range(200)]
