@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+
+import nats.errors
 
 from bus.connection import Bus
 from bus.worker.frames import Ticked
@@ -39,9 +42,10 @@ class Reporter:
         return self._take()
 
     async def publish(self, progress: Progress | None) -> None:
-        """Publish, if there is something to publish."""
+        """Publish, if there is something to publish; no run is lost over a tick."""
         if progress is not None:
-            await self._bus.publish(self._subject, encode(progress))
+            with contextlib.suppress(nats.errors.Error):
+                await self._bus.publish(self._subject, encode(progress))
 
     async def finish(self) -> None:
         """Publish the newest tick, if it was held back."""

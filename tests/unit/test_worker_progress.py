@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 import msgspec
+import nats.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,8 +42,11 @@ class Ether:
     def __init__(self) -> None:
         self.now = 100.0
         self.heard: list[tuple[str, Progress]] = []
+        self.refuses: nats.errors.Error | None = None
 
     async def publish(self, subject: str, payload: bytes) -> None:
+        if self.refuses is not None:
+            raise self.refuses
         self.heard.append((subject, msgspec.json.decode(payload, type=Progress)))
 
 
@@ -98,6 +102,18 @@ def test_what_was_held_back_is_told_at_the_end_and_only_once(ether: Ether) -> No
     asyncio.run(talk.finish())
     ((subject, told),) = ether.heard
     assert (subject, told.fraction) == ("adgenx.progress.t.c.r", 1.0)
+
+
+def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> None:
+    ether.refuses = nats.errors.OutboundBufferLimitError()
+    talk = reporter(ether)
+    talk.tick(tick(1))
+    talk.tick(tick(2))
+    asyncio.run(talk.finish())
+    ether.refuses = None
+    talk.tick(tick(3))
+    asyncio.run(talk.finish())
+    assert [p.done for _, p in ether.heard] == [3]
 
 
 class Sudden:
