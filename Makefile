@@ -32,6 +32,9 @@ check: setup ## lint, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+node: ## install what the JavaScript checks of make test need (they are skipped without)
+	npm ci --silent --no-audit --no-fund --prefix tests/node
+
 fmt: setup ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -55,4 +58,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check fmt films chaos bench up down clean
+.PHONY: help setup demo test check node fmt films chaos bench up down clean
