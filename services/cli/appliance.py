@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 WATCH_SECONDS = 0.25
 IDLE_LOOK_SECONDS = 2.0
+FIRST_WORK_SECONDS = 90.0
 STEADY_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 10.0
@@ -96,21 +97,27 @@ async def keep(keepers: list[Keeper], ended: asyncio.Event) -> None:
 
 
 async def end_when_idle(bus: Bus, seconds: float, ended: asyncio.Event) -> None:
-    """Set the event once nothing has been open or asked for so many seconds."""
+    """Set the event once nothing has been open or asked for so many seconds.
+
+    Whoever started it may still be waiting for its services: until something is asked for the first
+    time, it stays for at least `FIRST_WORK_SECONDS`.
+    """
     entries = Records(bus, Bucket.OPEN, OpenEntry)
     busy_at = time.monotonic()
-    asked = -1
+    changes, told = 0, -1
     while not ended.is_set():
         await asyncio.sleep(min(IDLE_LOOK_SECONDS, seconds / 4))
         try:
             waiting = await direct.last_of_each(bus, Stream.REQUESTS, "adgenx.req.>")
-            told = await bus.js.stream_info(Stream.EVENTS)
+            last = (await bus.js.stream_info(Stream.EVENTS)).state.last_seq
             is_open = bool(waiting or await entries.under())
         except (TransientError, OSError, TimeoutError):
             continue
-        if is_open or told.state.last_seq != asked:
-            busy_at, asked = time.monotonic(), told.state.last_seq
-        elif time.monotonic() - busy_at > seconds:
+        patience = seconds if changes > 1 else max(seconds, FIRST_WORK_SECONDS)
+        if is_open or last != told:
+            busy_at, told = time.monotonic(), last
+            changes += 1
+        elif time.monotonic() - busy_at > patience:
             log.info("appliance.idle")
             ended.set()
 

@@ -74,6 +74,10 @@ def load_brief(given: argparse.Namespace) -> Asked:
         return Asked(campaign_name(brief), message, folder)
     brief = brief_file.brief_of(msgspec.to_builtins(msgspec.structs.replace(brief, **chosen)))
     check_brief(brief, on_wire=False)
+    for index, asset in enumerate(brief.assets):
+        if asset.file and not (folder / asset.file).is_file():
+            field = f"assets[{index}].file"
+            raise InvalidRequestError(f"{field}: no such file: {asset.file}", field=field)
     return Asked(brief.campaign, RunCampaign(brief=brief), folder)
 
 

@@ -187,10 +187,7 @@ class Client:
     async def _uploaded(self, asset: Asset, folder: Path) -> Asset:
         if not asset.file:
             return asset
-        path = folder / asset.file
-        if not path.is_file():
-            raise InvalidRequestError(f"assets: no such file: {asset.file}", field="assets.file")
-        ref = await self.bring(path, asset.role, asset.rights)
+        ref = await self.bring(folder / asset.file, asset.role, asset.rights)
         return msgspec.structs.replace(asset, file="", ref=ref)
 
     async def _surely(self, subject: str, body: bytes) -> None:

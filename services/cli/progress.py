@@ -107,6 +107,7 @@ class LiveShow:
         self._history = history
         self._started = started
         self._view: CampaignView | None = None
+        self._share = 0.0
         self._live = Live(
             get_renderable=self._draw, console=console, refresh_per_second=8, transient=True
         )
@@ -165,6 +166,7 @@ class LiveShow:
         share = sum(s.fraction for s in view.steps.values()) / total if total else 0.0
         if not view.complete:
             share *= 0.2  # the script decides how many steps there are
+        share = self._share = max(self._share, share)  # a bar that falls helps nobody
         begun = view.begun_at or self._started
         line = _line()
         line.append(

@@ -15,6 +15,7 @@ from contracts.events import (
     GenerationRequest,
     GenerationResult,
     Progress,
+    StepOutcome,
     StepSummary,
 )
 
@@ -59,6 +60,7 @@ class CampaignView:
     complete: bool = False
     result: CampaignResult | None = None
     _results: dict[str, GenerationResult] = field(default_factory=dict)
+    _outcomes: dict[str, StepOutcome] = field(default_factory=dict)
     _requests: dict[str, GenerationRequest] = field(default_factory=dict)
 
     def see(self, event: AnyEvent) -> list[StepView]:
@@ -69,6 +71,7 @@ class CampaignView:
             if event.revision >= self.revision:
                 self._turn_to(event.revision)
                 self.result = event
+                return self._summed_up(event)
             return []
         if isinstance(event, GenerationRequest):
             self._requests[event.request_id] = event
@@ -81,8 +84,9 @@ class CampaignView:
             self._results[event.request_id] = event
             step = self.steps.get(event.request_id)
             if step is not None and fresh:
+                news = not step.ended
                 self._ended(step)
-                return [step]
+                return [step] if news else []
         return []
 
     def see_progress(self, progress: Progress) -> None:
@@ -133,6 +137,21 @@ class CampaignView:
                 self._asked(step)
             if summary.request_id in self._results:
                 self._ended(step)
+            elif summary.request_id in self._outcomes:
+                _settle(step, self._outcomes[summary.request_id])
+            if step.ended:
+                ended.append(step)
+        return ended
+
+    def _summed_up(self, event: CampaignResult) -> list[StepView]:
+        """Take over how steps ended whose own results have not been seen: they may come later."""
+        told = (o for o in event.steps if o.status in ("ok", "failed"))
+        self._outcomes = {o.request_id: o for o in told}
+        ended = []
+        for step in self.steps.values():
+            outcome = self._outcomes.get(step.summary.request_id)
+            if outcome is not None and not step.ended:
+                _settle(step, outcome)
                 ended.append(step)
         return ended
 
@@ -151,3 +170,11 @@ class CampaignView:
         step.ended_at = event.at
         step.fraction = 1.0
         step.error = event.error.message if event.error else ""
+
+
+def _settle(step: StepView, outcome: StepOutcome) -> None:
+    """End a step as the campaign's result says; its own result says more, and then counts."""
+    step.status, step.made = outcome.status, outcome.made
+    step.service = step.service or outcome.service
+    step.fraction = 1.0
+    step.error = outcome.error.message if outcome.error else ""

@@ -273,7 +273,7 @@ def test_without_the_bus_that_was_named_the_status_is_3(tmp_path: Path, command:
 
 
 def test_run_starts_an_appliance_that_ends_itself_when_idle(tmp_path: Path) -> None:
-    alone = Appliance(tmp_path, ADGENX_IDLE_SECONDS="1")
+    alone = Appliance(tmp_path, ADGENX_IDLE_SECONDS="3")
     ran = alone.adgenx("run", brief(tmp_path, "alone"), "--out", str(tmp_path / "out"))
     assert "starting the appliance" in ran.stderr
     assert (tmp_path / "out" / "index.html").is_file()

@@ -14,6 +14,7 @@ from contracts.events import (
     GenerationRequest,
     GenerationResult,
     Progress,
+    StepOutcome,
     StepSummary,
 )
 from services.cli.history import History
@@ -87,6 +88,39 @@ def test_every_ended_step_is_told_once(order: list[AnyEvent]) -> None:
     ended = [s.summary.request_id for event in [*order, *order] for s in view.see(event)]
     newest = [name for name in ended if name.startswith("r2-")]
     assert sorted(newest) == ["r2-film", "r2-label", "r2-script"]
+
+
+LATE: list[AnyEvent] = [
+    plan(1, "all", ["script", "film"], last=True),
+    result(1, "script"),
+    CampaignResult(
+        request_id="c",
+        campaign_id="c",
+        revision=1,
+        status="ok",
+        steps=[
+            StepOutcome(step=n, request_id=f"r1-{n}", status="ok", made="run", service="draft_copy")
+            for n in ("script", "film")
+        ],
+    ),
+    result(1, "film"),
+]
+
+
+@given(st.permutations(LATE))
+def test_a_campaigns_result_ends_the_steps_whose_own_results_come_later(
+    order: list[AnyEvent],
+) -> None:
+    view, expected = CampaignView("c"), CampaignView("c")
+    ended = []
+    for event in order:
+        ended += [s.summary.step for s in view.see(event)]
+        if view.steps and view.result is not None:
+            assert view.ended_count == 2
+    for event in LATE:
+        expected.see(event)
+    assert sorted(ended) == ["film", "script"]
+    assert shown(view) == shown(expected)
 
 
 def test_progress_after_the_result_changes_nothing() -> None:
