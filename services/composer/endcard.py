@@ -34,10 +34,16 @@ def end_card(  # one argument for each thing that an end card is made of
 ) -> list[Layer]:
     """Set the end card in the type box; secondary rows shrink before the headline does."""
     words = shot.headline or card.tagline
+    bare = words.strip(" .").casefold()
+    named = f"{bare} ".startswith(f"{card.brand.casefold()} ")
+    if bare == card.brand.casefold() and logo is not None:
+        words = ""  # the logo says it
     failure: fit.TooSmallError | None = None
     for scale in _TIGHTER:
         try:
-            above, below = _above(page, card, inks, scale, logo), _below(page, card, inks, scale)
+            # A headline that begins with the brand's name needs no brand above it.
+            above = [] if named and logo is None else _above(page, card, inks, scale, logo)
+            below = _below(page, card, inks, scale)
             used = height(above) + height(below)
             u = page.unit * scale
             room = page.box.height - used - 100 * u

@@ -111,7 +111,8 @@ def backdrop(pictures: Sequence[NDArray[np.uint8]]) -> Backdrop:
     return Backdrop(kept, width, height)
 
 
-def _luminances(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+def luminances(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the relative luminances of (n, 3) BGR pixels, 0 to 255."""
     scaled = pixels / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004  # sRGB's own figure
     return np.asarray(linear @ np.array([0.0722, 0.7152, 0.2126], np.float32), np.float32)
@@ -119,10 +120,16 @@ def _luminances(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def worst_contrast(colour: str, pixels: NDArray[np.float32]) -> float:
     """Return the contrast that all but a few outliers of the background keep to `colour`."""
-    mine = luminance(colour) + 0.05
-    theirs = _luminances(pixels) + 0.05
-    ratios = np.where(theirs > mine, theirs / mine, mine / theirs)
-    return float(np.percentile(ratios, _OUTLIERS))
+    mine = np.array([luminance(colour)], np.float32)
+    return percentile_contrast(mine, luminances(pixels), _OUTLIERS)
+
+
+def percentile_contrast(
+    mine: NDArray[np.float32], theirs: NDArray[np.float32], outliers: float
+) -> float:
+    """Return the contrast that every pair of luminances keeps, but for `outliers` per cent."""
+    one, other = mine[:, None] + np.float32(0.05), theirs[None, :] + np.float32(0.05)
+    return float(np.percentile(np.maximum(one, other) / np.minimum(one, other), outliers))
 
 
 def _veiled(pixels: NDArray[np.float32], inks: Inks) -> NDArray[np.float32]:

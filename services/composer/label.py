@@ -17,7 +17,7 @@ from media.still import encode_png
 from services.composer import fit, motif
 from services.composer.boxes import Box
 from services.composer.inks import SMALL_CONTRAST
-from services.composer.logo import logo_of, placed_logo
+from services.composer.logo import grounds, logo_of, placed_logo
 from services.composer.page import capitals
 from services.composer.piece import Align, block, laid, panel
 from services.composer.typeface import Role
@@ -63,7 +63,7 @@ def label(work: LabelWork, report: Report, files: Files) -> Iterator[Media]:
 
 def art(work: LabelWork, logo: Piece | None = None) -> NDArray[np.uint8]:
     """Draw the label, (height, width, 3) BGR."""
-    inks = colours(work)
+    inks = colours(work, logo)
     tall = work.height
     star = direction_of(work.locale) == "rtl"
     picture = motif.ground(work.width, work.height, inks.ground, inks.shade)
@@ -94,7 +94,7 @@ def art(work: LabelWork, logo: Piece | None = None) -> NDArray[np.uint8]:
     return picture
 
 
-def colours(work: LabelWork) -> motif.Inks:
+def colours(work: LabelWork, logo: Piece | None = None) -> motif.Inks:
     """Choose the label's colours from the palette so that all that is read can be read."""
     p = work.palette
     ground = p.primary
@@ -106,11 +106,20 @@ def colours(work: LabelWork) -> motif.Inks:
     standing = [c for c in (p.ink, p.paper) if contrast(c, ground) >= _LEAST_STAND_OUT]
     # The band is dark on a light ground and light on a dark one.
     band = max(standing or every, key=lambda c: contrast(c, ground))
+    if logo is not None and logo.tones:
+        band = _band_for(logo, work)
     brand = next(
         (c for c in (p.paper, p.ink, p.secondary) if contrast(c, band) >= SMALL_CONTRAST), "#FFFFFF"
     )
     core = max(every, key=lambda c: min(distance(c, ground), distance(c, rings)))
     return motif.Inks(ground, toned(ground, lightness=-0.035), rings, core, band, brand, words)
+
+
+def _band_for(logo: Piece, work: LabelWork) -> str:
+    """Return the colour of the band that shows the logo best, off the ground where it can be."""
+    seen = grounds(work.palette, logo.tones)
+    ground = work.palette.primary
+    return next((c for c in seen if contrast(c, ground) >= _LEAST_STAND_OUT), seen[0])
 
 
 def product_line(work: LabelWork) -> str:

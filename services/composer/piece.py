@@ -38,7 +38,8 @@ class Piece:
 
     `ink` is the box of what is visible. `colour` is the hex colour of type, "" for what is not
     read (panels, hairlines); `size` is the type size in px; `ground` is the colour of a filled
-    panel that type may stand on, "" for everything else.
+    panel that type may stand on, "" for everything else. `tones` are the luminances of the outline
+    of a picture that has to be seen: a logo's.
     """
 
     pixels: NDArray[np.uint8]
@@ -49,6 +50,7 @@ class Piece:
     size: float = 0.0
     words: str = ""
     ground: str = ""
+    tones: tuple[float, ...] = ()
 
     def moved(self, dx: int, dy: int) -> Piece:
         """Return the piece shifted by whole pixels."""

@@ -10,6 +10,7 @@ from services.composer import inks
 from services.composer.collision import check
 from services.composer.fit import TooSmallError
 from services.composer.inks import IllegibleError
+from services.composer.logo import grounded
 from services.composer.motion import Layer, Motion
 from services.composer.veil import veil
 
@@ -50,9 +51,11 @@ def typeset(page: Page, draw: Draw, ground: Ground, where: str) -> list[Layer]:
     pieces = verdict.applied([layer.piece for layer in layers])
     check(pieces, page.safe, where)
     under = veil(verdict, page.width, page.height)
+    drawn = [replace(layer, piece=piece) for layer, piece in zip(layers, pieces, strict=True)]
+    scrim = (verdict.inks.veil, verdict.inks.scrim if under else 0.0)
     return [
         *(Layer(piece, Motion.CUT, 0.0) for piece in under),
-        *(replace(layer, piece=piece) for layer, piece in zip(layers, pieces, strict=True)),
+        *grounded(drawn, ground.backdrop, ground.palette, scrim),
     ]
 
 
