@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from media.colour import at_lightness, lightness, mixed, oklab, toned
-from media.pixels import Planes, lay
+from media.colour import at_lightness, bgr, distance, lightness, mixed, oklab, toned
+from media.pixels import Planes, lay, mix
 from media.scenes import ground
 from media.scenes.land import Ridge, lay_land
 from media.scenes.motion import drift, ease_out, sway
@@ -28,29 +28,40 @@ _LAYERS = 4
 _DUSK = 0.10  # OKLab chroma of the evening sky
 _COLUMN = 0.5  # of the frame's height: a quiet box taller than this stands beside the subject
 _UPPER = 0.55
+_SEEN = 0.16  # OKLab distance from which a flat disc is seen on paper
 
 
 class Horizon:
     """A sky, its light, and four layers of land that slide past one another."""
 
     def __init__(
-        self, stage: Stage, *, pace: float = 0.0, plain: bool = False, train: bool | None = None
+        self,
+        stage: Stage,
+        *,
+        pace: float = 0.0,
+        plain: bool = False,
+        disc: bool = True,
+        train: bool | None = None,
     ) -> None:
         """`pace` is how fast the land goes by, in widths per second; `plain` leaves the sky out.
 
-        `train` says whether a train passes; by default the prompt's words decide.
+        `disc` says whether sun or moon stand in the sky, `train` whether a train passes; by
+        default the prompt's words decide that.
         """
         self._stage = stage
         self._pace = pace
         self._plain = plain
+        self._bare = plain or not disc
         self._has_train = stage.train if train is None else train
         self._place()
-        sky, land, light = night_colours(stage) if stage.night else day_colours(stage)
+        sky, land, light = _colours(stage)
         self.land_colours = land
         self._sky = ground.finish(self._backdrop(sky, light), stage)
-        if stage.night and not plain:
+        if plain:
+            self._rising()
+        if stage.night and not stage.dawn and not plain:
             stars(self._sky, stage, self._level)
-        self._disc = celestial(self._radius, light, moon=stage.night)
+        self._disc = celestial(self._radius, light, moon=stage.night and not stage.dawn)
         self._land = [
             ground.finish(_land_picture(stage, one, self._level), stage, 1.7) for one in land
         ]
@@ -75,17 +86,26 @@ class Horizon:
         self._y = self._level - 1.05 * self._radius
         self._y = min(self._y, focus.top + 0.40 * focus.height)
         self._y = max(self._y, focus.top + self._radius)
+        if stage.dawn:
+            self._y = self._level - 0.30 * self._radius
 
     def _backdrop(self, sky: list[str], light: str) -> Array:
         """Return the sky as a small picture: its gradient, the light's glow, calm under type."""
         stage = self._stage
         if self._plain:
-            picture = ground.vertical(stage, [(0, stage.colours.paper), (1, sky[3])])
-            ground.settle(picture, stage, stage.colours.paper, 0.9)
-            return picture
+            # Plain paper as far down as type may stand: a calmed box would show its edges on it.
+            paper, land = stage.colours.paper, self._level / stage.height
+            haze = mixed(paper, stage.colours.secondary, 0.42)
+            stops = [(0.0, paper), (0.58 * land, paper), (1.02 * land, haze)]
+            return ground.vertical(stage, stops)
         picture = ground.vertical(stage, _sky_stops(sky, self._level / stage.height))
         at = (self._x, self._y)
-        if stage.night:
+        if stage.dawn:
+            low = (self._x, self._level)
+            ground.glow(picture, stage, low, 0.75 * self._far, (light, 0.55))
+            ground.glow(picture, stage, low, 0.28 * self._far, (light, 0.75))
+            tone = sky[1]
+        elif stage.night:
             ground.glow(picture, stage, at, 2.6 * self._radius, (mixed(light, sky[3], 0.5), 0.40))
             middle = stage.quiet.y / stage.height if stage.quiet is not None else 0.3
             tone = sky[1] if middle < _UPPER * self._level / stage.height else sky[2]
@@ -94,6 +114,15 @@ class Horizon:
             tone = at_lightness(mixed(sky[1], sky[2], 0.2), 0.42, 1.1)
         ground.settle(picture, stage, tone, 0.72, soft=0.45)
         return picture
+
+    def _rising(self) -> None:
+        """Bake a flat sun that comes up behind the land, at the end of the frame."""
+        stage, c = self._stage, self._stage.colours
+        radius = 0.15 * min(stage.width, stage.height)
+        mask = np.zeros((stage.height, stage.width), np.float32)
+        ground.disc(mask, 0.80 * stage.width, self._level + 0.10 * radius, radius)
+        colour = max((c.secondary, c.primary), key=lambda x: distance(x, c.paper) > _SEEN)
+        mix(self._sky, Planes.blank(stage.width, stage.height, bgr(colour)), ground.as_bytes(mask))
 
     def _make_ridges(self) -> list[Ridge]:
         stage, random = self._stage, self._stage.random(5)
@@ -114,6 +143,11 @@ class Horizon:
         return ridges
 
     @property
+    def _far(self) -> float:
+        """How far the light of a sun at the horizon reaches, px."""
+        return 0.5 * (self._stage.width + self._level)
+
+    @property
     def level(self) -> float:
         """The horizon's row."""
         return self._level
@@ -124,7 +158,7 @@ class Horizon:
         target.fill_from(self._sky)
         rise = ease_out(seconds / max(1.2, 0.9 * stage.seconds))
         y = self._y + 0.55 * self._radius * (1 - rise)
-        if not self._plain:
+        if not self._bare:
             lay(target, self._disc, self._x - self._radius * HALO, y - self._radius * HALO)
 
     def paint(self, target: Planes, seconds: float) -> None:
@@ -148,6 +182,26 @@ class Horizon:
         speed = stage.width * 0.21
         start = 0.70 * stage.width if train.length > stage.width else 0.45 * train.length
         train.lay(target, start + speed * seconds, edge)
+
+
+def _colours(stage: Stage) -> tuple[list[str], list[str], str]:
+    if stage.dawn:
+        return dawn_colours(stage)
+    return night_colours(stage) if stage.night else day_colours(stage)
+
+
+def dawn_colours(stage: Stage) -> tuple[list[str], list[str], str]:
+    """Return sky from top to horizon, land from far to near, and the first light of day."""
+    c = stage.colours
+    night, land, _ = night_colours(stage)
+    light = mixed(c.secondary, c.paper, 0.55)
+    sky = [
+        toned(night[1], lightness=0.02),
+        toned(night[2], lightness=0.01),
+        mixed(mixed(night[3], c.accent, 0.45), light, 0.15),
+        mixed(mixed(c.accent, c.secondary, 0.55), light, 0.55),
+    ]
+    return sky, [mixed(land[0], c.accent, 0.22), *land[1:]], light
 
 
 def day_colours(stage: Stage) -> tuple[list[str], list[str], str]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 
+_TALLEST, _WIDEST = 1.15, 2.1
+"""Height over width, and width over height, beyond which a window is cut to a window's shape."""
+
+
 class Interior:
     """Seen from the berth: the window stands in the focus, the wall around it is calm."""
 
@@ -35,10 +39,13 @@ class Interior:
         pad = 0.045 * narrow
         low = min(room.bottom, stage.height - 0.14 * narrow)
         box = Area(room.left + pad, room.top + pad, room.right - pad, low - pad)
-        if box.height > 1.15 * box.width:
+        if box.height > _TALLEST * box.width:
             middle = box.y
-            half = 0.575 * box.width
+            half = _TALLEST / 2 * box.width
             box = Area(box.left, middle - half, box.right, middle + half)
+        elif box.width > _WIDEST * box.height:
+            # A slit is no window: the wall beside it keeps the rest.
+            box = Area(box.right - _WIDEST * box.height, box.top, box.right, box.bottom)
         self._left, self._top = int(box.left) & ~1, int(box.top) & ~1
         width, height = max(32, int(box.width) & ~1), max(32, int(box.height) & ~1)
         self._size = (width, height)
@@ -141,7 +148,8 @@ class Interior:
         end = box.right + 0.045 * box.width
         inside = np.clip(x - edge + 0.5, 0, 1) * np.clip(end - x + 0.5, 0, 1)
         inside = inside * np.clip(y - (box.top - 0.07 * box.height) + 0.5, 0, 1)
-        return np.asarray(inside * np.clip(box.bottom + 0.05 * box.height - y + 0.5, 0, 1))
+        # It hangs down to the ledge, which is baked over its end.
+        return np.asarray(inside * np.clip(self._ledge_at(box) + 2 - y + 0.5, 0, 1))
 
     def _cloth(self, box: Area) -> Planes:
         stage = self._stage

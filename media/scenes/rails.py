@@ -34,7 +34,8 @@ class Rails:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._sky = Horizon(stage)
+        # A full moon stands over the rails; the first light lies behind the land.
+        self._sky = Horizon(stage, disc=not stage.dawn)
         self._x = stage.focus.x
         self._level = self._sky.level
         deep = self._sky.land_colours

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TURN = 15.0  # degrees to either side
 _LOW = 0.80  # of the frame: a subject that stands higher needs something to stand on
+_HEADROOM = 0.05  # of the subject's room, left free under type that stands above it
 _FLAT = 0.20  # how high an ellipse on the ground is, of its width, at the camera's tilt
 
 
@@ -39,8 +40,10 @@ class Studio:
         room = stage.focus
         self.foot = room.bottom - 0.035 * room.height
         self.x = room.x
+        above = stage.quiet is not None and stage.quiet.bottom <= room.top
+        top = room.top + (_HEADROOM * room.height if above else 0.0)
         self.actor = subject.cast(
-            Area(room.left, room.top, room.right, self.foot + 0.02 * room.height), wall
+            Area(room.left, top, room.right, self.foot + 0.02 * room.height), wall
         )
         planes = self._wall(wall)
         raised = self.foot < _LOW * stage.height

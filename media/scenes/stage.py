@@ -106,6 +106,11 @@ class Stage:
         return self.colours.nocturnal or bool(self.words & _NIGHT)
 
     @property
+    def dawn(self) -> bool:
+        """Say whether the night is ending in this shot."""
+        return self.night and bool(self.words & _DAWN)
+
+    @property
     def train(self) -> bool:
         """Say whether a train belongs in the picture: one word alone could mean other things."""
         return len(self.words & _TRAIN) > 1 or bool(self.words & _SURELY_TRAIN)
@@ -116,6 +121,7 @@ class Stage:
 
 
 _NIGHT = frozenset({"night", "overnight", "nocturnal", "moon", "midnight", "nacht", "nuit"})
+_DAWN = frozenset({"dawn", "daybreak"})
 _TRAIN = frozenset({"train", "trains", "sleeper", "rail", "rails", "carriage", "track", "tracks"})
 _SURELY_TRAIN = frozenset({"railway", "couchette", "zug", "nachtzug", "schlafwagen", "railcar"})
 
