@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MANY_WORDS = 12
 _ORPHAN = 0.34
+_LONELY = 0.5  # of the widest line
 _CLEARANCE, _LOOSEST = 0.03, 1.22
 # Words that should not stand at the end of a line; they belong to what follows.
 _LEANING = frozenset(
@@ -117,6 +118,10 @@ def ugliness(lines: tuple[str, ...], widths: list[float], each: float = 0.025) -
             cost += 0.18 if " " in line else 0.36
         if line.endswith(_ENDS):
             cost -= 0.09
+    for line, width in list(zip(lines, widths, strict=True))[1:-1]:
+        # "The sun / sets / the table.": a short word alone between longer lines.
+        if " " not in line and width < _LONELY * widest and not line.endswith(_ENDS):
+            cost += 0.16
     last = lines[-1]
     if len(lines) > 1 and " " not in last and widths[-1] < _ORPHAN * widest:
         cost += 0.14
