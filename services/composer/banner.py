@@ -84,14 +84,18 @@ def _strip(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | None
         else Box(box.left, box.top, box.right - far, box.bottom)
     )
     brand = Box(room.left, room.top, room.right, room.top + 0.24 * tall)
-    pieces += _brand(page, card, inks, logo, brand, min(28.0, 0.26 * tall))
+    name = _brand(page, card, inks, logo, brand, min(28.0, 0.26 * tall))
     small: list[Piece] = []
     foot = room.bottom
     if card.legal and tall >= _LEGAL_STRIP:
         small = _foot(page, card.legal, room, inks)
         foot = min(p.ink.top for p in small) - 0.05 * tall
-    middle = Box(room.left, brand.bottom + 0.08 * tall, room.right, foot)
-    return [*pieces, *_headline(page, words, middle, inks, lines=2, middle=True), *small]
+    middle = Box(room.left, brand.bottom + 0.10 * tall, room.right, foot)
+    title = _headline(page, words, middle, inks, lines=2)
+    # Brand and headline are one block in the middle of the strip.
+    spare = max(0, int(foot - max(p.ink.bottom for p in title)))
+    middled = [piece.moved(0, spare // 2) for piece in (*name, *title)]
+    return [*pieces, *middled, *small]
 
 
 def _sliver(page: Page, card: EndCard, inks: Inks, logo: Piece | None) -> list[Piece]:
@@ -135,7 +139,7 @@ def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | Non
         pieces += block(offer, page.start, foot - offer.height, inks.text, page.align)
         foot -= offer.height + 0.95 * unit
     room = Box(box.left, top, box.right, foot)
-    title = _headline(page, words, room, inks, lines=6, middle=False)
+    title = _headline(page, words, room, inks, lines=6)
     # What the headline leaves over is shared out: half above the block, the rest below it.
     spare = max(0, int(foot - max(p.ink.bottom for p in title) - 0.6 * unit))
     lower = [piece.moved(0, -spare) for piece in pieces[head:]]
@@ -143,9 +147,8 @@ def _column(page: Page, words: str, card: EndCard, inks: Inks, logo: Piece | Non
     return [piece.moved(0, spare // 2) for piece in whole]
 
 
-def _headline(
-    page: Page, words: str, room: Box, inks: Inks, *, lines: int, middle: bool
-) -> list[Piece]:
+def _headline(page: Page, words: str, room: Box, inks: Inks, *, lines: int) -> list[Piece]:
+    """Set a headline at the top of a box."""
     setting = fit.display(
         page.display(words),
         room,
@@ -153,10 +156,8 @@ def _headline(
         least=_LEAST_HEADLINE,
         most_lines=lines,
     )
-    spare = room.height - setting.height
-    top = room.top + (spare / 2 if middle else 0)
     start = room.right if page.rtl else room.left
-    return block(setting, start, top, inks.text, page.align)
+    return block(setting, start, room.top, inks.text, page.align)
 
 
 def _foot(page: Page, words: str, room: Box, inks: Inks) -> list[Piece]:

@@ -121,7 +121,7 @@ def ugliness(lines: tuple[str, ...], widths: list[float], each: float = 0.025) -
     for line, width in list(zip(lines, widths, strict=True))[1:-1]:
         # "The sun / sets / the table.": a short word alone between longer lines.
         if " " not in line and width < _LONELY * widest and not line.endswith(_ENDS):
-            cost += 0.16
+            cost += 0.24
     last = lines[-1]
     if len(lines) > 1 and " " not in last and widths[-1] < _ORPHAN * widest:
         cost += 0.14

@@ -57,6 +57,23 @@ def test_banners_have_their_exact_size_and_keep_the_byte_limit(
     assert (picture != noise).any(-1).mean() > 0.03
 
 
+def test_a_leaderboards_brand_and_headline_stand_in_its_middle() -> None:
+    work = StillWork(
+        width=728,
+        height=90,
+        look=Look(palette=KESTREL, locale="en-US", brand="K", safe=part((0.0, 0.0, 1.0, 1.0))),
+        picture=REF,
+        type_box=part((0.04, 0.04, 0.77, 0.92)),
+        headline="Mornings won\u2019t wait.",
+        end_card=CARDS["en-US"],
+        max_bytes=150_000,
+        banner=True,
+    )
+    picture = stills.finished(work, np.full((90, 728, 3), 235, np.uint8), None)
+    rows = np.flatnonzero((picture[:, :330].max(-1) < 90).any(1))
+    assert abs(int(rows[0]) - (89 - int(rows[-1]))) <= 3
+
+
 def label_of(locale: str, brand: str, product: str, detail: str = "250 ml") -> LabelWork:
     return LabelWork(
         form=Form.CAN,

@@ -55,6 +55,13 @@ def test_a_setting_keeps_every_word_in_order_and_fills_its_box(
     assert max(setting.width / width, setting.height / height) > 0.999
 
 
+def test_a_short_word_does_not_stand_alone_between_longer_lines() -> None:
+    for words in ("The sun sets the table.", "Der Weg ist das Bett."):
+        for width in range(400, 1000, 60):
+            setting = fit.display(words, Box(0, 0, width, 500), largest=170, least=20)
+            assert all(" " in line for line in setting.lines[1:-1]), setting.lines
+
+
 def test_a_line_never_ends_on_a_number_that_counts_what_follows() -> None:
     box = Box(0, 0, 500, 400)
     setting = fit.fit("Ab 49 Euro bis 28. Februar", Role.NOTE, box, largest=70, least=10)
