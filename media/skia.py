@@ -52,12 +52,22 @@ def load_stand_in(soname: str, symbols: tuple[str, ...]) -> None:
     ctypes.CDLL(f"/proc/self/fd/{handle}", ctypes.RTLD_GLOBAL)
 
 
+def _needs(extension: Path) -> elf.Needs:
+    """Sum up what Skia asks for, and what the libraries do that its wheel brought beside it."""
+    brought = sorted(extension.parent.glob("skia_python.libs/*.so*"))
+    every = [elf.needs(path.read_bytes()) for path in (extension, *brought)]
+    return elf.Needs(
+        tuple(dict.fromkeys(name for one in every for name in one.libraries)),
+        tuple(dict.fromkeys(name for one in every for name in one.symbols)),
+    )
+
+
 def _import_skia() -> Any:  # noqa: ANN401 - the wheel ships no types
     spec = importlib.util.find_spec("skia")
     if spec is not None and spec.origin is not None:
         # On a wheel of another format the import below says more than a parser could.
         with contextlib.suppress(elf.ElfFormatError):
-            wanted = elf.needs(Path(spec.origin).read_bytes())
+            wanted = _needs(Path(spec.origin))
             for soname in missing_families(wanted.libraries):
                 load_stand_in(soname, wanted.symbols)
     return importlib.import_module("skia")
