@@ -53,7 +53,8 @@ E = TypeVar("E", bound=events.Event)
 LOOK_AGAIN_SECONDS = 3.0
 """A subscription may miss a message; the stream is read again this often."""
 LOOK_SOON_SECONDS = 0.2
-"""What was stored in the very moment of the first look, by another client, shows in the second."""
+"""Subscribers hear an event before the stream has stored it: one that was told in the very moment
+of the first look is missed by both, and shows in the second."""
 ANSWER_SECONDS = 60.0
 CHUNK = 1 << 20
 
@@ -234,18 +235,19 @@ class Client:
                 subjects.campaign_progress(self.tenant, campaign_id),
             )
         ]
-        patience = LOOK_SOON_SECONDS
         try:
+            for event in await self.told(campaign_id):
+                yield event
+            await asyncio.sleep(LOOK_SOON_SECONDS)  # news is queued meanwhile
             while True:
                 for event in await self.told(campaign_id):
                     yield event
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(patience):
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                         while True:
                             message = _message(await news.get())
                             if message is not None:
                                 yield message
-                patience = LOOK_AGAIN_SECONDS
         finally:
             for subscription in heard:
                 await subscription.unsubscribe()
