@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from media.scenes.stage import Stage
     from media.scenes.subject import Subject
 
+_OFF_TYPE = 0.91  # of the way to the type box: a headline may fill that to its edge
 _STRIP = 2.6  # width over height of a place too flat for a disc
 
 
@@ -143,7 +144,7 @@ def _clearance(stage: Stage, room: Area) -> float:
     if q is not None:
         across = max(q.left - room.x, room.x - q.right, 0.0)
         along = max(q.top - room.y, room.y - q.bottom, 0.0)
-        near.append(max(across, along))
+        near.append(_OFF_TYPE * max(across, along))
     return 0.94 * min(near)
 
 
