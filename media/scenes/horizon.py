@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _LAYERS = 4
+_SECOND = 0.255  # of the way from the horizon to the frame's foot: where the second ridge lies
+_WHEELS = 0.015  # of the frame's height, that a train's wheels stand below its ridge
 _DUSK = 0.10  # OKLab chroma of the evening sky
 _COLUMN = 0.5  # of the frame's height: a quiet box taller than this stands beside the subject
 _UPPER = 0.55
@@ -80,6 +82,11 @@ class Horizon:
         if not tall and stage.quiet is not None and stage.quiet.height > _COLUMN * stage.height:
             # Type stands in a column beside the subject: keep the land below it.
             self._level = min(0.84 * stage.height, max(self._level, stage.quiet.bottom))
+            if self._has_train:
+                # The train runs on the second ridge, above whatever stands below the focus.
+                foot = focus.bottom - _WHEELS * stage.height
+                row = (foot - _SECOND * stage.height) / (1 - _SECOND)
+                self._level = min(self._level, max(row, focus.top + 0.5 * focus.height))
         narrow = min(stage.width, stage.height)
         self._radius = 0.5 * min(0.36 * narrow, 0.42 * focus.width, 0.42 * focus.height)
         self._x = focus.x + (0.10 if tall else 0.06) * focus.width

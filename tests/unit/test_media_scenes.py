@@ -80,3 +80,22 @@ def test_a_window_is_never_a_slit_and_its_curtain_falls_to_the_ledge() -> None:
     assert (np.diff(column) == 1).mean() > 0.95
     blue = room[300, :, 0] - room[300, :, 2] > 12
     assert np.flatnonzero(blue).max() - np.flatnonzero(blue).min() < 0.62 * flat.width
+
+
+def test_a_train_beside_a_column_of_type_runs_above_the_captions() -> None:
+    wide = replace(
+        TALL,
+        width=480,
+        height=270,
+        focus=Area(270, 14, 456, 216),
+        quiet=Area(24, 14, 260, 216),
+        words=frozenset({"night", "train", "rails"}),
+    )
+    target, bare = Planes.blank(480, 270), Planes.blank(480, 270)
+    scene = Horizon(wide, train=True)
+    scene.paint(target, 1.0)
+    scene._train = None  # the same land without it
+    scene.paint(bare, 1.0)
+    rows = np.flatnonzero((np.abs(target.y.astype(int) - bare.y) > 20).any(1))
+    assert len(rows) > 8
+    assert rows.max() <= 0.81 * 270
