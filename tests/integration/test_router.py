@@ -215,7 +215,7 @@ async def test_a_reference_to_another_tenants_bytes_is_refused(desk: Rig) -> Non
     await desk.ask("thief", image(references=[reference]))
     result = await desk.result("thief")
     assert result.error is not None
-    assert (result.error.code, result.error.field) == ("INVALID_PARAMS", "key")
+    assert (result.error.code, result.error.field) == ("INVALID_PARAMS", "references[0].key")
 
 
 async def test_an_unusable_id_is_told_under_a_hash_and_removed(desk: Rig) -> None:

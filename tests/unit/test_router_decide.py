@@ -361,8 +361,9 @@ def test_an_artifact_must_be_the_tenants_own() -> None:
     mine = msgspec.structs.replace(REF, key=artifact_key("acme", REF.sha256))
     assert admitted(references=[msgspec.to_builtins(mine)]).request_hash
     theirs = msgspec.structs.replace(REF, key=artifact_key("bob", REF.sha256))
-    with pytest.raises(AdgenxError, match="must be the one"):
-        admitted(references=[msgspec.to_builtins(theirs)])
+    with pytest.raises(AdgenxError, match="your own artifact") as caught:
+        admitted(references=[msgspec.to_builtins(mine), msgspec.to_builtins(theirs)])
+    assert caught.value.field == "references[1].key"
 
 
 def test_a_repeated_result_is_the_same_bytes() -> None:
