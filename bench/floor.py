@@ -16,7 +16,7 @@ import ctypes
 import hashlib
 import multiprocessing as mp
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -33,7 +33,7 @@ ONCE = {"Nats-Expected-Last-Subject-Sequence": "0"}
 BODY = b"x" * 1024
 PULL = 256
 Connect = dict[str, Any]
-Handler = Callable[[Msg], Awaitable[None]]
+Handler = Callable[[Msg], Coroutine[Any, Any, None]]
 
 
 class Shelf(msgspec.Struct, frozen=True):
@@ -75,7 +75,7 @@ async def pull(nc: Client, stream: str, durable: str, handle: Handler) -> None:
         left -= 1
         if left < PULL // 2:
             await ask()
-        task = asyncio.create_task(handle(message))  # type: ignore[arg-type]  # a coroutine function
+        task = asyncio.create_task(handle(message))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
@@ -206,15 +206,15 @@ async def promise_worker(connect: Connect, shelf: Shelf) -> None:
     await asyncio.Event().wait()
 
 
-def _main(role: Callable[..., Awaitable[None]], arguments: tuple[Any, ...]) -> None:
-    asyncio.run(role(*arguments))  # type: ignore[arg-type]  # a coroutine function
+def _main(role: Callable[..., Coroutine[Any, Any, None]], arguments: tuple[Any, ...]) -> None:
+    asyncio.run(role(*arguments))
 
 
 @contextmanager
 def running(connect: Connect, shelf: Shelf) -> Iterator[None]:
     """Run the roles of both floors as processes for the length of a block."""
     spawn = mp.get_context("spawn")
-    roles: list[tuple[Callable[..., Awaitable[None]], tuple[Any, ...]]] = [
+    roles: list[tuple[Callable[..., Coroutine[Any, Any, None]], tuple[Any, ...]]] = [
         (bare_worker, (connect,)),
         (promise_router, (connect,)),
         (promise_worker, (connect, shelf)),
