@@ -97,7 +97,7 @@ async def connect(settings: Settings, name: str) -> Bus:
     complaints = _Complaints()
 
     async def failed(error: Exception) -> None:
-        complaints.say(str(error) or type(error).__name__)
+        complaints.say(error)
 
     async def disconnected() -> None:
         if bus is None or not bus.stopping.is_set():
@@ -139,7 +139,10 @@ class _Complaints:
         self.last = ""
         self._again_at = 0.0
 
-    def say(self, text: str) -> None:
+    def say(self, error: Exception) -> None:
+        if self.last and isinstance(error, ConnectionResetError):
+            return  # what came of the complaint before
+        text = str(error) or type(error).__name__
         now = time.monotonic()
         if text != self.last or now >= self._again_at:
             log.warning("bus.failed", error=text)
@@ -180,7 +183,7 @@ async def _first_connection(
                 **options,
             )
         except (OSError, nats.errors.Error) as error:
-            complaints.say(str(error) or type(error).__name__)
+            complaints.say(error)
             await asyncio.sleep(RECONNECT_SECONDS)
 
 

@@ -103,16 +103,19 @@ class Stack:
     async def _start(self) -> None:
         for attempt in range(START_ATTEMPTS):
             await asyncio.to_thread(self._configure)
+            failed: Exception | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self.nats.start())
                     group.create_task(self.s3.start())
-                break
             except* ServerError as errors:
-                # Somebody may have taken a port between our look and the server's bind.
-                await self._stop_servers()
-                if attempt + 1 == START_ATTEMPTS:
-                    raise errors.exceptions[0] from None
+                failed = errors.exceptions[0]
+            if failed is None:
+                break
+            # Somebody may have taken a port between our look and the server's bind.
+            await self._stop_servers()
+            if attempt + 1 == START_ATTEMPTS:
+                raise failed  # not inside except*: Python 3.11.2 would wrap it in a group
         write_private(self._data / ENDPOINTS_FILE, msgspec.json.encode(self._endpoints()))
 
     def _configure(self) -> None:

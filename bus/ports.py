@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -17,12 +18,15 @@ LOOPBACK = "127.0.0.1"
 LOWEST = 15000
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.02
+_SOCKETS = Path("/tmp")  # noqa: S108 - SeaweedFS puts them there, whatever TMPDIR says
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _DEFAULT_EPHEMERAL_LOWEST = 32768
 
 
 def is_free(port: int) -> bool:
     """Say whether a server could listen on this port of the loopback now."""
+    if any(_owner(path) not in {os.getuid(), None} for path in socket_files(port)):
+        return False  # another user's: SeaweedFS can neither replace nor use it, and gives up
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As the servers do: a connection of their predecessor in TIME_WAIT is no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,6 +35,18 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def socket_files(port: int) -> list[Path]:
+    """Return the socket files that a SeaweedFS on this port made; a killed one leaves them."""
+    return list(_SOCKETS.glob(f"seaweedfs-*-{port}.sock"))
+
+
+def _owner(path: Path) -> int | None:
+    try:
+        return path.lstat().st_uid
+    except OSError:
+        return None
 
 
 def claim(file: Path, names: Sequence[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ import nats.js.errors
 import structlog
 
 from bus.artifacts import Artifacts, StoreRefusedError
-from bus.ports import LOOPBACK
+from bus.ports import LOOPBACK, socket_files
 from bus.processes import STOP_SECONDS, ServerError, ServerProcess
 from bus.settings import SettingsError
 from contracts.errors import StoreUnavailableError
@@ -191,6 +191,13 @@ class S3Server(Server):
         self._ports = ports
         self._signing_keys = signing_keys
         super().__init__(folder, settings)
+
+    async def stop(self) -> None:
+        """End it in order, and take away the socket files that it leaves when killed."""
+        await super().stop()
+        for path in (path for port in self._ports.values() for path in socket_files(port)):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _argv(self) -> list[str]:
         data = self._settings.store_dir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from bus.artifacts import Artifacts
 from bus.connection import connected
 from bus.embedded import Stack, StackRunningError, is_running
 from bus.gate import Outcome
+from bus.ports import socket_files
 from bus.processes import ServerError, ServerProcess, _started_at
 from bus.servers import S3_PORTS, binary
 from bus.settings import ENDPOINTS_FILE, Settings, SettingsError
@@ -296,6 +298,16 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         await running.start()
     assert not is_running(tmp_path / "data")
     assert not running.s3.alive
+
+
+async def test_no_socket_file_is_left_where_every_user_writes(tmp_path: Path) -> None:
+    running = Stack(base_settings(tmp_path))
+    await running.start()
+    ports = json.loads((tmp_path / "data" / "ports.json").read_text()).values()
+    assert any(map(socket_files, ports))
+    running.s3.kill()
+    await running.stop()
+    assert not any(map(socket_files, ports))
 
 
 def _replace_by_a_file(folder: Path) -> None:

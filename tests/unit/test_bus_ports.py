@@ -50,3 +50,15 @@ def test_a_damaged_file_is_replaced(tmp_path: Path) -> None:
     file.write_text("not json")
     found = claim(file, ["a"])
     assert json.loads(file.read_text()) == found
+
+
+def test_a_port_with_another_users_seaweedfs_socket_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "_SOCKETS", tmp_path)
+    port = claim(tmp_path / "ports.json", ["s3"])["s3"]
+    left = tmp_path / f"seaweedfs-s3-{port}.sock"
+    left.touch()
+    assert is_free(port)  # our own: it is replaced
+    monkeypatch.setattr(ports.os, "getuid", lambda: left.stat().st_uid + 1)
+    assert not is_free(port)
