@@ -150,7 +150,7 @@ def test_the_users_cut_out_is_the_subject(desk: Desk) -> None:
     assert rows.max() <= 0.92 * 192
 
 
-@pytest.mark.parametrize("scene", ["rings", "studio", "train"])
+@pytest.mark.parametrize("scene", ["rings", "studio", "train", "panel"])
 def test_the_same_seed_gives_the_same_bytes_on_any_number_of_cores(
     scene: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
