@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bus import servers, settings
@@ -71,8 +72,8 @@ async def doctor(given: argparse.Namespace) -> ExitStatus:
 def _print(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
-        remedy = f"\n[dim]→ {finding.remedy}[/]" if finding.remedy else ""
-        table.add_row(_SIGNS[finding.state], finding.name, finding.detail + remedy)
+        remedy = f"\n[dim]→ {escape(finding.remedy)}[/]" if finding.remedy else ""
+        table.add_row(_SIGNS[finding.state], finding.name, escape(finding.detail) + remedy)
     Console().print(table)
 
 

@@ -16,6 +16,7 @@ import msgspec
 from bus import embedded, settings
 from bus.connection import Bus, connected
 from bus.records import Records
+from bus.servers import NATS_BINARY, S3_BINARY, binary
 from bus.settings import SettingsError
 from contracts.errors import BusUnavailableError, TransientError
 from contracts.manifest import ServiceRecord, ServiceState
@@ -74,6 +75,11 @@ async def ensure_running(say: Callable[[str], None]) -> None:
     found = settings.load()
     if os.environ.get("ADGENX_NATS_URL"):
         raise BusUnavailableError(f"no NATS server answers at {found.nats_url}")
+    try:
+        for name in (NATS_BINARY, S3_BINARY):
+            binary(name)
+    except SettingsError as error:
+        raise BusUnavailableError(f"no bus answers, and none can start: {error.message}") from None
     say("no bus answers: starting the appliance on this machine")
     process = start_in_background(found, idle_seconds())
     deadline = time.monotonic() + START_SECONDS

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.unit
 HEAVY = {"aiohttp", "av", "cv2", "jsonschema", "numpy", "PIL", "skia", "torch"}
 LIGHT = [
@@ -38,3 +40,27 @@ def test_a_command_runs_without_the_engines_libraries(arguments: list[str]) -> N
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout
+
+
+def bare(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a base install does: no servers beside Python, none in the PATH."""
+    alone = tmp_path / "python"
+    if not alone.exists():
+        alone.symlink_to(sys.executable)
+    code = f"import sys; sys.executable = {str(alone)!r}; "
+    code += "from services.cli.main import main; sys.exit(main())"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={"HOME": str(tmp_path), "PATH": str(tmp_path), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def test_a_base_install_that_shall_serve_says_what_to_install(tmp_path: Path) -> None:
+    ran = bare(tmp_path, "run", "A spot for Lumen, a lamp.", "--out", str(tmp_path / "out"))
+    assert ran.returncode == 3
+    assert "nats-server is not installed: pip install 'adgenxai[embedded]'" in ran.stderr
+    assert "pip install 'adgenxai[embedded]'" in bare(tmp_path, "doctor").stdout
