@@ -30,7 +30,7 @@ def run_node() -> RunNode:
     if node is None or not (NODE / "node_modules").is_dir():
         pytest.skip(
             "NOT CHECKED: the official JavaScript validators and the foreign client; "
-            "install node, then: npm ci --prefix tests/node"
+            "install node, then: make node"
         )
 
     def run(script: str, *args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -57,7 +58,6 @@ def test_a_golden_payload_holds_every_field_of_its_message_but_the_common_ones(n
 
 @pytest.mark.parametrize("name", sorted(MESSAGES))
 def test_a_golden_payload_matches_the_published_json_schema(name: str) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     kind = MESSAGES[name].__name__
     document = schema.json_schema() | {"$ref": f"#/$defs/{kind}"}
     body = msgspec.json.decode((GOLDEN / f"{name}.json").read_bytes())
