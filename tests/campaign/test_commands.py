@@ -57,9 +57,10 @@ class Terminal:
     def __init__(self, appliance: Appliance, columns: int, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        inherited = {k: v for k, v in appliance.env.items() if k not in {"COLUMNS", "LINES"}}
         self._process = subprocess.Popen(
             [*ADGENX, *arguments],
-            env=appliance.env | {"TERM": "xterm-256color"},
+            env=inherited | {"TERM": "xterm-256color"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
