@@ -289,7 +289,8 @@ def _degree_near(scale: tuple[float, ...], tonic: float, pitch: float) -> int:
 def _accent(beat: float) -> float:
     """Return the weight of a place in the beat."""
     place = round(beat % 1.0, 2)
-    return 1.0 if place < 0.05 else 0.85 if 0.45 < place < 0.55 else 0.72  # noqa: PLR2004
+    on, off = place < 0.05, 0.45 < place < 0.55  # noqa: PLR2004 - a tolerance beside 0 and 0.5
+    return 1.0 if on else 0.85 if off else 0.72
 
 
 def _fading(player: Player, beat: float) -> float:

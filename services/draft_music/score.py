@@ -83,7 +83,7 @@ def _fill(direction: Direction, shape: Shape, rng: np.random.Generator) -> Itera
         return
     beats = np.arange(grid.end_beat - 2, grid.end_beat - 0.4, 0.25)
     for number, beat in enumerate(beats):
-        if beat < 0 or (number not in {0, 3, 4, 6} and rng.random() < 0.5):  # noqa: PLR2004
+        if beat < 0 or (number not in {0, 3, 4, 6} and rng.random() < 0.5):  # noqa: PLR2004 - half
             continue
         force = 0.45 + 0.5 * number / len(beats)
         tone = Tone(_PLAIN, 0.25, force, seed=number % 3)

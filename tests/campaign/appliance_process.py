@@ -16,6 +16,8 @@ import msgspec
 from bus.settings import Settings, load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+Delivered = Callable[[str], Path]
+"""Gives the folder of an example's package, by the example's name."""
 SERVERS = ("nats", "s3")
 PATIENCE_SECONDS = 90.0
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from appliance_process import EXAMPLES, Appliance
+from appliance_process import EXAMPLES, Appliance, Delivered
 
 SCALE = "0.2"
 """Every placement and locale is rendered small here; `make films` renders them at full size."""
@@ -23,7 +23,9 @@ def appliance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Appliance]:
 
 
 @pytest.fixture(scope="session")
-def delivered(appliance: Appliance, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]  # noqa: ANN201 - a function that returns the folder of an example's delivered package
+def delivered(appliance: Appliance, tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+    """Return a function that gives the folder of an example's delivered package."""
+
     def deliver(name: str) -> Path:
         if name not in MADE:
             folder = tmp_path_factory.mktemp(name)

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import jsonschema
@@ -29,9 +29,9 @@ async def hand(appliance: Appliance) -> AsyncIterator[Hand]:
         yield connected
 
 
-def test_a_client_in_javascript_needs_nothing_but_the_schema(  # type: ignore[no-untyped-def]
+def test_a_client_in_javascript_needs_nothing_but_the_schema(
     appliance: Appliance,
-    run_node,  # noqa: ANN001 - a fixture of conftest
+    run_node: Callable[..., subprocess.CompletedProcess[bytes]],
     tmp_path: Path,
 ) -> None:
     appliance.adgenx("schema", "--out", str(tmp_path))

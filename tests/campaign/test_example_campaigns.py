@@ -10,7 +10,7 @@ from typing import Any
 import av
 import msgspec
 import pytest
-from appliance_process import EXAMPLES, Appliance
+from appliance_process import EXAMPLES, Appliance, Delivered
 from film_probe import boxes, ffprobe, loudness
 from PIL import Image
 
@@ -38,7 +38,9 @@ def manifest_of(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_file_is_there_with_its_hash_and_its_provenance(delivered, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a fixture of conftest
+def test_every_file_is_there_with_its_hash_and_its_provenance(
+    delivered: Delivered, name: str
+) -> None:
     folder = delivered(name)
     files = manifest_of(folder)
     for file in files:
@@ -58,7 +60,9 @@ def test_every_file_is_there_with_its_hash_and_its_provenance(delivered, name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_placement_has_its_film_or_still_in_every_locale(delivered, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a fixture of conftest
+def test_every_placement_has_its_film_or_still_in_every_locale(
+    delivered: Delivered, name: str
+) -> None:
     folder, brief = delivered(name), brief_of(name)
     served = {
         (placement, file["locale"])
@@ -70,7 +74,7 @@ def test_every_placement_has_its_film_or_still_in_every_locale(delivered, name: 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_film_is_what_platforms_ask_for(delivered, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a fixture of conftest
+def test_every_film_is_what_platforms_ask_for(delivered: Delivered, name: str) -> None:
     folder, brief = delivered(name), brief_of(name)
     films = sorted((folder / "films").glob("*.mp4"))
     assert films
@@ -102,7 +106,7 @@ def test_every_film_is_what_platforms_ask_for(delivered, name: str) -> None:  # 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_still_has_its_size_and_keeps_its_limit(delivered, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a fixture of conftest
+def test_every_still_has_its_size_and_keeps_its_limit(delivered: Delivered, name: str) -> None:
     folder = delivered(name)
     for file in manifest_of(folder):
         if not file["path"].startswith("stills/"):

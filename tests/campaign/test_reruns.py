@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from appliance_process import EXAMPLES, Appliance
+from appliance_process import EXAMPLES, Appliance, Delivered
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
 
@@ -22,9 +22,9 @@ def made_by_step(folder: Path) -> dict[str, str]:
     return {step["step"]: step["made"] for step in run["steps"]}
 
 
-def test_a_second_run_renders_nothing_and_delivers_the_same_bytes(  # type: ignore[no-untyped-def]
+def test_a_second_run_renders_nothing_and_delivers_the_same_bytes(
     appliance: Appliance,
-    delivered,  # noqa: ANN001 - a fixture of conftest
+    delivered: Delivered,
     tmp_path: Path,
 ) -> None:
     first = delivered("kestrel")
@@ -35,9 +35,9 @@ def test_a_second_run_renders_nothing_and_delivers_the_same_bytes(  # type: igno
     assert "taken over" in told
 
 
-def test_a_changed_headline_runs_only_what_depends_on_it(  # type: ignore[no-untyped-def]
+def test_a_changed_headline_runs_only_what_depends_on_it(
     appliance: Appliance,
-    delivered,  # noqa: ANN001 - a fixture of conftest
+    delivered: Delivered,
     tmp_path: Path,
 ) -> None:
     delivered("kestrel")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -11,7 +14,9 @@ from contracts.capability import Capability
 pytestmark = pytest.mark.unit
 
 
-def test_the_asyncapi_document_is_valid_for_the_official_parser(run_node) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a fixture of conftest
+def test_the_asyncapi_document_is_valid_for_the_official_parser(
+    run_node: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     text = schema.documents()["asyncapi.json"].encode()
     judged = run_node("validate_asyncapi.mjs", stdin=text)
     assert judged.returncode == 0, judged.stdout.decode() + judged.stderr.decode()
