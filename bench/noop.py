@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import statistics
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import nats
+import structlog
 from nats.aio.client import Client
 
 from bench import floor
@@ -171,6 +173,8 @@ def _ratio(loads: list[Load], base: list[Load], field: str) -> str:
 
 def main() -> str:
     """Measure with and without `sync_interval: always`."""
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent)
     parts = []
     for sync_always in (True, False):
         title = "sync_interval: always" if sync_always else "default sync"
