@@ -31,6 +31,11 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = PATIENCE
         time.sleep(0.02)
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to a job in the background: it would never hear SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Appliance:
     """`adgenx up` with a data folder of its own; `extra` are services besides the product's own."""
 
@@ -107,6 +112,7 @@ class Appliance:
             stdout=out,
             stderr=subprocess.STDOUT,
             text=True,
+            preexec_fn=_hear_ctrl_c,  # noqa: PLW1509 - one system call
         )
 
     def pid(self, name: str) -> int:
