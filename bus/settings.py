@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "ADGENX_"
+USE_PREFIX = "USE_"
+_OFF = frozenset({"0", "false", "off", "no"})
 ENDPOINTS_FILE = "endpoints.json"
 """Written by the embedded servers into the data directory; a second process finds them by it."""
 
@@ -105,6 +107,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     services_path: str = ""
     tenant: Id = "default"
     ack_wait_seconds: Seconds = 30.0
+    disabled_services: tuple[str, ...] = ()  # those with USE_<SERVICE>=0 at start
+    cache_ttl: str = ""  # such as `text=7d,video=12h`; the rest keeps its default
+    retention_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # 0: campaigns are kept for ever
+    retention_grace_hours: Annotated[float, msgspec.Meta(ge=0)] = 48.0
+    secrets_dir: Path = Path("/nonexistent")
+    webhook_private: bool = False  # let webhooks reach private addresses: for tests, and a LAN
+    metrics_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s:]+:\d{1,5})?\Z")] = ""
     log_level: Annotated[str, msgspec.Meta(pattern=r"\A(debug|info|warning|error)\Z")] = "info"
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
@@ -152,17 +161,32 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     Unknown `ADGENX_` variables are left alone (services have their own). Raises SettingsError.
     """
     environ = os.environ if environ is None else environ
-    fields = Settings.__struct_fields__
+    fields = set(Settings.__struct_fields__) - {"disabled_services"}  # told by USE_<SERVICE>
     given = {f: environ[v] for f in fields if environ.get(v := PREFIX + f.upper(), "") != ""}
     given.setdefault("data_dir", str(default_data_dir(environ)))
     data_dir = Path(given["data_dir"])
     given.setdefault("spool_dir", str(data_dir / "spool"))
+    given.setdefault(
+        "secrets_dir", environ.get("CREDENTIALS_DIRECTORY", "") or f"{data_dir}/secrets"
+    )
     found = _from_endpoints(data_dir)
     # A foreign server must never be offered the embedded one's keys, so each group is all or none.
     for group in ("nats_", "s3_"):
         if f"{group}url" not in given and f"{group}endpoint" not in given:
             given = {k: v for k, v in found.items() if k.startswith(group)} | given
-    return _convert(given)
+    found_settings = _convert(given)
+    return msgspec.structs.replace(found_settings, disabled_services=disabled(environ))
+
+
+def disabled(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the services that the environment turns off: `USE_LONGCAT=0` names `longcat`."""
+    return tuple(
+        sorted(
+            name.removeprefix(USE_PREFIX).lower()
+            for name, value in environ.items()
+            if name.startswith(USE_PREFIX) and value.strip().lower() in _OFF
+        )
+    )
 
 
 def _convert(given: dict[str, str]) -> Settings:

@@ -148,6 +148,12 @@ BUCKETS = (
     BucketSpec(name=Bucket.CACHE, max_bytes=GIB),
     BucketSpec(name=Bucket.SERVICES, max_bytes=16 * MIB),
     BucketSpec(name=Bucket.UPLOADS, max_bytes=64 * MIB),
+    BucketSpec(name=Bucket.FLAGS, max_bytes=4 * MIB),
+    BucketSpec(name=Bucket.BREAKERS, max_bytes=16 * MIB),
+    BucketSpec(name=Bucket.BUDGETS, max_bytes=256 * MIB),
+    BucketSpec(name=Bucket.WEBHOOKS, max_bytes=16 * MIB),
+    BucketSpec(name=Bucket.DELIVERIES, max_bytes=512 * MIB),
+    BucketSpec(name=Bucket.RETENTION, max_bytes=256 * MIB),
 )
 
 

@@ -97,7 +97,9 @@ class Money(_Part, frozen=True, kw_only=True):
 class Brief(_Part, frozen=True, kw_only=True):
     """What a campaign shall be. `length_seconds` of the main film; `scale` of every picture's
     sides (1 is full size); `seed` makes the same choices again; `headlines` sets the headline of a
-    shot by hand (`hook`, `proof`, `end`, ...) where the copy engine would write one.
+    shot by hand (`hook`, `proof`, `end`, ...) where the copy engine would write one. `markets` are
+    the countries in which it will be shown (ISO 3166-1 alpha-2); without them those of the locales.
+    `allow_draft` lets a draft engine step in where a production model fails, labelled as a draft.
     """
 
     campaign: Id
@@ -114,6 +116,10 @@ class Brief(_Part, frozen=True, kw_only=True):
     variants: Variants = Variants()
     music: Annotated[str, msgspec.Meta(max_length=200)] = "warm, forward, 100 bpm"
     tier: Tier = Tier.DRAFT
+    allow_draft: bool = False
+    markets: Annotated[
+        list[Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{2}\Z")]], msgspec.Meta(max_length=64)
+    ] = []
     budget: Money | None = None
     assets: Annotated[list[Asset], msgspec.Meta(max_length=24)] = []
     scale: Annotated[float, msgspec.Meta(ge=0.1, le=1.0)] = 1.0

@@ -71,12 +71,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CampaignState(StrEnum):
-    """Where a campaign stands."""
+    """Where a campaign stands. A deleted one leaves this mark for ever: ids are not reused."""
 
     OPEN = "open"
     OK = "ok"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    DELETED = "deleted"
 
     @property
     def terminal(self) -> bool:
@@ -97,7 +98,11 @@ class PastRevision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The coordinator's record; key `<tenant>.<campaign_id>`. Times are Unix seconds."""
+    """The coordinator's record; key `<tenant>.<campaign_id>`. Times are Unix seconds.
+
+    `priority`, `deadline_at` (0 for none) and `webhook` are the envelope's, and go on to its steps.
+    `delete_wanted`: it is deleted as soon as it is over.
+    """
 
     tenant: str
     campaign_id: str
@@ -113,6 +118,10 @@ class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     outcomes: list[StepOutcome] = []
     package: ArtifactRef | None = None
     ended_at: float = 0.0
+    priority: int = 5
+    deadline_at: float = 0.0
+    webhook: str = ""
+    delete_wanted: bool = False
     labels: dict[str, str] = {}
 
 

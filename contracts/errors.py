@@ -12,6 +12,8 @@
     ├── ConflictError                   CONFLICT           no
     ├── UnknownIdError                  UNKNOWN_ID         no
     ├── NoProviderError                 NO_PROVIDER        no
+    ├── DisabledError                   NOT_IMPLEMENTED    no
+    ├── BudgetExceededError             BUDGET             no
     ├── DeadlineExpiredError            DEADLINE_EXPIRED   no
     ├── JobCancelledError               CANCELLED          no
     ├── RunError                        (what happened to a model's child process)
@@ -20,7 +22,13 @@
     │   ├── StalledError                STALLED            yes
     │   ├── ChildLostError              CHILD_LOST         yes
     │   ├── PoisonError                 POISON             no
+    │   ├── SpoolError                  SPOOL              yes
     │   └── ArtifactMissingError        ARTIFACT_MISSING   no
+    ├── ProviderError                   (what a provider behind a network answered)
+    │   ├── ProviderUnavailableError    PROVIDER_UNAVAILABLE   yes
+    │   ├── ProviderTimeoutError        PROVIDER_TIMEOUT   yes
+    │   ├── RateLimitedError            RATE_LIMITED       yes
+    │   └── ProviderRefusedError        PROVIDER_REFUSED   no
     └── TransientError                  (look again later; nothing is known to have gone wrong)
         ├── BusUnavailableError         BUS_UNAVAILABLE    yes
         ├── UnknownOutcomeError         UNKNOWN_OUTCOME    yes
@@ -40,12 +48,16 @@ MESSAGE_LIMIT = 300
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as it travels: `field` is a JSON path such as `brand.palette.ink`, empty if none."""
+    """An error as it travels: `field` is a JSON path such as `brand.palette.ink`, empty if none.
+
+    `retry_after_seconds` is how long the other side asked to be left alone, 0 if it did not.
+    """
 
     code: str
     message: str
     retryable: bool = False
     field: str = ""
+    retry_after_seconds: float = 0.0
 
 
 class AdgenxError(Exception):
@@ -54,10 +66,11 @@ class AdgenxError(Exception):
     code: ClassVar[str] = "INTERNAL"
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, field: str = "") -> None:
+    def __init__(self, message: str, *, field: str = "", retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
+        self.retry_after_seconds = retry_after_seconds
 
     def info(self) -> ErrorInfo:
         """Return the error as it travels, its message cut to `MESSAGE_LIMIT`."""
@@ -65,7 +78,11 @@ class AdgenxError(Exception):
         if len(message) > MESSAGE_LIMIT:
             message = message[: MESSAGE_LIMIT - 1] + "…"
         return ErrorInfo(
-            code=self.code, message=message, retryable=self.retryable, field=self.field
+            code=self.code,
+            message=message,
+            retryable=self.retryable,
+            field=self.field,
+            retry_after_seconds=self.retry_after_seconds,
         )
 
 
@@ -133,6 +150,18 @@ class NoProviderError(AdgenxError):
     code = "NO_PROVIDER"
 
 
+class DisabledError(AdgenxError):
+    """An operator has turned the service off; what HTTP calls 501. No call was made."""
+
+    code = "NOT_IMPLEMENTED"
+
+
+class BudgetExceededError(AdgenxError):
+    """The campaign or the tenant has not enough left to pay for it."""
+
+    code = "BUDGET"
+
+
 class DeadlineExpiredError(AdgenxError):
     """The deadline passed before the work was done."""
 
@@ -181,10 +210,48 @@ class PoisonError(RunError):
     code = "POISON"
 
 
+class SpoolError(RunError):
+    """The worker's own disk refuses: another try, perhaps on another machine, may succeed."""
+
+    code = "SPOOL"
+    retryable = True
+
+
 class ArtifactMissingError(RunError):
     """An input artifact is not in the store, or its bytes do not match its hash."""
 
     code = "ARTIFACT_MISSING"
+
+
+class ProviderError(AdgenxError):
+    """What a provider behind a network answered, or that it did not."""
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider cannot be reached, or answers 5xx."""
+
+    code = "PROVIDER_UNAVAILABLE"
+    retryable = True
+
+
+class ProviderTimeoutError(ProviderError):
+    """The provider did not answer in time."""
+
+    code = "PROVIDER_TIMEOUT"
+    retryable = True
+
+
+class RateLimitedError(ProviderError):
+    """The provider answers 429: later, perhaps after `retry_after_seconds`."""
+
+    code = "RATE_LIMITED"
+    retryable = True
+
+
+class ProviderRefusedError(ProviderError):
+    """The provider answers another 4xx: the same request would be refused again."""
+
+    code = "PROVIDER_REFUSED"
 
 
 class TransientError(AdgenxError):

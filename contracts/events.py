@@ -16,6 +16,10 @@ RERUN_RESULT = "rerun_result"
 UPLOAD_LINK = "upload_link"
 ASSET_RESULT = "asset_result"
 LINK_RESULT = "link_result"
+DELETE_RESULT = "delete_result"
+CANCEL_ALL_RESULT = "cancel_all_result"
+WEBHOOK_RESULT = "webhook_result"
+OPS_RESULT = "ops_result"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -31,22 +35,51 @@ class Accepted(Event, frozen=True, kw_only=True, tag="accepted.v1"):
     """The request has a record and will end in a result."""
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A service that was looked at for a request. `reason` says why it was refused or preferred.
+
+    `cost` in US dollars; `seconds` until it would be done: queue, load and run.
+    """
+
+    service: str
+    chosen: bool = False
+    fit: bool = False
+    reason: str = ""
+    cost: float = 0.0
+    seconds: float = 0.0
+
+
 class GenerationRequest(Event, frozen=True, kw_only=True, tag="generation_request.v1"):
-    """The router has chosen who does it."""
+    """The router has chosen who does it, or found that nobody may.
+
+    `preview`: a draft engine does it. `duration` in seconds of what is asked for, 0 for a still;
+    `budget` is the most it may cost in US dollars, None for no limit; `cost_estimate` what it will.
+    """
 
     capability: str
     provider: str
     tier: str = ""
+    preview: bool = False
     prompt_length: int = 0
+    duration: float = 0.0
+    budget: float | None = None
+    cost_estimate: float = 0.0
+    candidates: list[Candidate] = []
 
 
 class GenerationResult(Event, frozen=True, kw_only=True, tag="generation_result.v1"):
-    """A request is over. `status` is ok, failed or cancelled; `made` is run, cache or follower."""
+    """A request is over. `status` is ok, failed or cancelled; `made` is run, cache or follower.
+
+    `latency_ms` counts from acceptance, `run_ms` from the start of the run. `cost_estimate` is what
+    is charged, in US dollars. `tier` is that of the service which made it.
+    """
 
     capability: str
     status: str
     provider: str = ""
+    tier: str = ""
     latency_ms: int = 0
+    run_ms: int = 0
     cost_estimate: float = 0.0
     made: str = ""
     outputs: list[ArtifactRef] = []
@@ -127,6 +160,17 @@ class LinkResult(Event, frozen=True, kw_only=True, tag="link_result.v1"):
     error: ErrorInfo | None = None
 
 
+class OpsResult(Event, frozen=True, kw_only=True, tag="ops_result.v1"):
+    """Answer to an operator's command: `status` is done, unknown or refused; `changed` counts the
+    records that it changed.
+    """
+
+    status: str
+    changed: int = 0
+    message: str = ""
+    error: ErrorInfo | None = None
+
+
 AnyEvent = (
     Accepted
     | GenerationRequest
@@ -137,6 +181,7 @@ AnyEvent = (
     | UploadLink
     | AssetResult
     | LinkResult
+    | OpsResult
 )
 
 

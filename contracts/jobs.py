@@ -36,11 +36,14 @@ class Made(StrEnum):
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One service's try at a request; `starts` counts starts of its child process."""
+    """One service's try at a request; `starts` counts starts of its child process, `failures` are
+    those of its starts that were tried again.
+    """
 
     service: str
     starts: int = 0
     error: ErrorInfo | None = None
+    failures: list[ErrorInfo] = []
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,7 +63,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `request_hash` tells an equal repeat from a conflict. `fingerprint` maps each parameter and
     input to a short hash, so that a later revision can say why it was not taken over. Times are
-    Unix seconds, `charge` is in US dollars.
+    Unix seconds, money is US dollars: `price` is the most that the chosen service may charge, which
+    is what gets reserved; `charge` is never more. `rank` is the place that a person gave it among
+    the waiting. `started_at` is when its run began.
     """
 
     tenant: str
@@ -81,8 +86,12 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     made: Made | None = None
     outputs: list[ArtifactRef] = []
     error: ErrorInfo | None = None
+    price: float = 0.0
     charge: float = 0.0
+    rank: int | None = None
+    started_at: float = 0.0
     ended_at: float = 0.0
+    webhook: str = ""
     labels: dict[str, str] = {}
 
 
@@ -105,7 +114,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The worker's record of one job; key `<service>.<job_id>`.
 
     `attempt` counts starts of the child; (attempt, owner) is the fence. `job_key` leads back to the
-    JobRecord. `outputs` stand here only once their bytes are durable.
+    JobRecord. `outputs` stand here only once their bytes are durable. `failures` are the errors of
+    starts that were tried again; no start before `not_before` (Unix seconds).
     """
 
     attempt: int
@@ -114,6 +124,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job_key: str
     outputs: list[ArtifactRef] = []
     error: ErrorInfo | None = None
+    failures: list[ErrorInfo] = []
+    not_before: float = 0.0
     cost: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
@@ -137,7 +149,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.tenant}.{self.campaign_id}.{self.request_id}"
 
 
-class CacheClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes, or made, the output of a cache key: the key of that JobRecord."""
+class Buried(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What DEAD keeps of a poisonous job; `service` and `at` (Unix seconds) say where and when."""
+
+    job: Job
+    run: Run
+    at: float = 0.0
+
+
+class CacheClaim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who makes, or made, the output of a cache key: `leader` is the key of that JobRecord.
+
+    `service` and `prompt` (first 16 characters of its sha256) are what entries are invalidated by;
+    `at` is Unix seconds.
+    """
 
     leader: str
+    service: str = ""
+    prompt: str = ""
+    at: float = 0.0

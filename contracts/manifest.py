@@ -22,7 +22,7 @@ class _Section(
 class ModelSection(_Section, frozen=True, kw_only=True):
     """What is run. `weights` is a repository, `revision` its commit; an engine without weights has
     neither: its revision is a digest of its own code (`packages`) and of what it stands on
-    (`distributions`).
+    (`distributions`). `territory` lists where its licence forbids use: ISO 3166-1 codes, or `EU`.
     """
 
     name: str
@@ -35,8 +35,31 @@ class ModelSection(_Section, frozen=True, kw_only=True):
     territory: list[str] = []
 
 
+class Feature(StrEnum):
+    """What a service can do beyond its capability's plain form, and a request may need."""
+
+    FIRST_FRAME = "first_frame"
+    LAST_FRAME = "last_frame"
+    CONTINUATION = "continuation"
+    REFERENCES = "references"
+
+
+class LimitSection(_Section, frozen=True, kw_only=True):
+    """What a request may ask of it; 0 and empty mean no limit. Sides in pixels."""
+
+    features: list[Feature] = []
+    max_side: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_pixels: Annotated[int, msgspec.Meta(ge=0)] = 0
+    min_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_references: Annotated[int, msgspec.Meta(ge=0)] = 0
+    languages: list[str] = []
+
+
 class ResourceSection(_Section, frozen=True, kw_only=True):
-    """What it needs. `stall_seconds` without progress and the child is taken for hung."""
+    """What it needs. `stall_seconds` without progress and the child is taken for hung; a request
+    should be done within `target_seconds` (what the latency alert compares with).
+    """
 
     memory_gb: Annotated[float, msgspec.Meta(gt=0)]
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
@@ -44,17 +67,27 @@ class ResourceSection(_Section, frozen=True, kw_only=True):
     stall_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=10)] = 3
     keep_receipt: bool = False
+    target_seconds: Annotated[float, msgspec.Meta(gt=0)] = 60.0
 
 
 class CostSection(_Section, frozen=True, kw_only=True):
-    """What it costs, US dollars."""
+    """What it costs, US dollars: an API's price per run, per second of output or per megapixel of
+    output, and the device's price `per_second` of its work. `expected_seconds` of work, and
+    `expected_ratio` more for every second of output, are what an estimate counts with.
+    """
 
     per_run: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    per_output_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    per_megapixel: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    expected_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    expected_ratio: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Manifest(_Section, frozen=True, kw_only=True):
-    """One service. `accepts` holds request tags such as `generate_video.v1`."""
+    """One service. `accepts` holds request tags such as `generate_video.v1`. `quality` 0 to 100
+    orders services of one tier: the better one is preferred where money and time allow it.
+    """
 
     name: ServiceName
     version: Annotated[str, msgspec.Meta(pattern=r"\A\d+\.\d+\.\d+\Z")]
@@ -62,6 +95,8 @@ class Manifest(_Section, frozen=True, kw_only=True):
     accepts: Annotated[list[str], msgspec.Meta(min_length=1)]
     model: ModelSection
     resources: ResourceSection
+    quality: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50
+    limits: LimitSection = LimitSection()
     cost: CostSection = CostSection()
 
     @property
@@ -97,11 +132,19 @@ class ServiceState(StrEnum):
 
 
 class ServiceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a service announces; key `<service>`. `revision` identifies what makes its bytes."""
+    """What one worker of a service announces; key `<service>.<worker>`. `revision` identifies what
+    makes its bytes; `workers` counts the jobs that it can do at once, `busy` those that it does.
+    `resident`: the model is loaded, since `resident_since`, in `memory_gb`.
+    """
 
     manifest: Manifest
     revision: str
     state: ServiceState
     workers: int
     announced_at: float
+    worker: str = ""
     reason: str = ""
+    busy: int = 0
+    resident: bool = False
+    resident_since: float = 0.0
+    memory_gb: float = 0.0

@@ -84,7 +84,10 @@ class GenerateImage(Envelope, frozen=True, kw_only=True, tag="generate_image.v1"
 
 
 class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"):
-    """Make one shot (output `video`), without type and without sound."""
+    """Make one shot (output `video`), without type and without sound.
+
+    It may have to begin or end on a given picture, or to go on from the end of another video.
+    """
 
     prompt: Prompt
     width: Side
@@ -94,6 +97,9 @@ class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"
     negative_prompt: Prompt = ""
     art: ArtDirection = ArtDirection()
     references: Annotated[list[ArtifactRef], msgspec.Meta(max_length=8)] = []
+    first_frame: ArtifactRef | None = None
+    last_frame: ArtifactRef | None = None
+    continue_from: ArtifactRef | None = None
     seed: Seed = 0
 
 

@@ -12,6 +12,16 @@ from contracts.assets import LinkArtifact, UploadAsset
 from contracts.campaign import Cancel, RerunCampaign, RunCampaign
 from contracts.capability import Capability
 from contracts.identity import ID_PATTERN
+from contracts.operating import (
+    CancelAll,
+    DeleteCampaign,
+    InvalidateCache,
+    Prioritise,
+    ResetBreaker,
+    SetBudget,
+    SetFlag,
+    SettleDead,
+)
 from contracts.requests import (
     ComposeMedia,
     GenerateImage,
@@ -23,6 +33,7 @@ from contracts.requests import (
     PackageCampaign,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
+from contracts.webhooks import SetWebhook
 
 VERSION = "1.0.0"
 
@@ -44,7 +55,20 @@ COMMANDS: dict[str, tuple[type[msgspec.Struct], str]] = {
     "rerunCampaign": (RerunCampaign, "adgenx.ctl.{tenant}.rerun.{campaign_id}.{base_revision}"),
     "uploadAsset": (UploadAsset, subjects.upload("{tenant}", "{upload_id}")),
     "linkArtifact": (LinkArtifact, subjects.link("{tenant}", "{link_id}")),
+    "deleteCampaign": (DeleteCampaign, subjects.delete_campaign("{tenant}", "{campaign_id}")),
+    "cancelAll": (CancelAll, subjects.cancel_all("{tenant}", "{command_id}")),
+    "setWebhook": (SetWebhook, subjects.webhook("{tenant}", "{webhook_id}")),
 }
+
+OPERATIONS: list[type[msgspec.Struct]] = [
+    SetFlag,
+    ResetBreaker,
+    SetBudget,
+    InvalidateCache,
+    Prioritise,
+    SettleDead,
+]
+"""What an operator may say; all on one subject, which the command's own id ends."""
 
 CAMPAIGN_EVENTS: dict[str, type[msgspec.Struct]] = {
     f"{events.CAMPAIGN_PLAN}.{{revision}}.{{stage}}": events.CampaignPlan,
@@ -54,6 +78,10 @@ CAMPAIGN_EVENTS: dict[str, type[msgspec.Struct]] = {
     events.UPLOAD_LINK: events.UploadLink,
     events.ASSET_RESULT: events.AssetResult,
     events.LINK_RESULT: events.LinkResult,
+    events.DELETE_RESULT: events.CommandResult,
+    events.CANCEL_ALL_RESULT: events.OpsResult,
+    events.WEBHOOK_RESULT: events.CommandResult,
+    events.OPS_RESULT: events.OpsResult,
 }
 _DOCUMENTS: list[type[msgspec.Struct]] = [Script, CopyDeck, SpeechTimings]
 _PARAMETER = re.compile(r"\{(\w+)\}")
@@ -66,6 +94,7 @@ def messages() -> list[type[msgspec.Struct]]:
         RunCampaign,
         *REQUESTS.values(),
         *(kind for kind, _ in COMMANDS.values()),
+        *OPERATIONS,
         events.Accepted,
         events.GenerationRequest,
         events.GenerationResult,
@@ -96,6 +125,8 @@ def asyncapi() -> dict[str, Any]:
     _requests(channels, operations)
     for name, (kind, address) in COMMANDS.items():
         _add(channels, operations, "receive", name, address, [kind])
+    address = subjects.operation("{command_id}")
+    _add(channels, operations, "receive", "operation", address, OPERATIONS)
     _events(channels, operations)
     return {
         "asyncapi": "3.0.0",

@@ -2,6 +2,7 @@
 
 adgenx.req.<tenant>.<capability>.<campaign_id>.<request_id>      REQUESTS
 adgenx.ctl.<tenant>.<verb>.<id>[.<id>]                           CONTROL
+adgenx.ops.<command_id>                                          CONTROL
 adgenx.job.<service>.<job_id>                                    JOBS
 adgenx.evt.<tenant>.<campaign_id>.<request_id>.<event>           EVENTS
 adgenx.charge.<tenant>.<campaign_id>.<request_id>                LEDGER
@@ -45,6 +46,12 @@ class Bucket(StrEnum):
     CACHE = "cache"
     SERVICES = "services"
     UPLOADS = "uploads"
+    FLAGS = "flags"
+    BREAKERS = "breakers"
+    BUDGETS = "budgets"
+    WEBHOOKS = "webhooks"
+    DELIVERIES = "deliveries"
+    RETENTION = "retention"
 
 
 class Verb(StrEnum):
@@ -54,6 +61,9 @@ class Verb(StrEnum):
     RERUN = "rerun"
     UPLOAD = "upload"
     LINK = "link"
+    DELETE = "delete"
+    CANCEL_ALL = "cancel_all"
+    WEBHOOK = "webhook"
 
 
 REQUEST_TOKENS = (CAMPAIGN, *(c.value for c in Capability))
@@ -114,6 +124,41 @@ def link(tenant: str, link_id: str) -> str:
     return f"adgenx.ctl.{tenant}.{Verb.LINK}.{link_id}"
 
 
+def delete_campaign(tenant: str, campaign_id: str) -> str:
+    """Subject of a campaign's delete command."""
+    return f"adgenx.ctl.{tenant}.{Verb.DELETE}.{campaign_id}"
+
+
+def cancel_all(tenant: str, command_id: str) -> str:
+    """Subject of the command that cancels everything of a tenant."""
+    return f"adgenx.ctl.{tenant}.{Verb.CANCEL_ALL}.{command_id}"
+
+
+def cancel_all_pattern() -> str:
+    """Every cancel of everything: the router's commands."""
+    return f"adgenx.ctl.*.{Verb.CANCEL_ALL}.*"
+
+
+def webhook(tenant: str, webhook_id: str) -> str:
+    """Subject of the command that sets a tenant's standing webhook."""
+    return f"adgenx.ctl.{tenant}.{Verb.WEBHOOK}.{webhook_id}"
+
+
+def webhook_pattern() -> str:
+    """Every command about webhooks: the sender's."""
+    return f"adgenx.ctl.*.{Verb.WEBHOOK}.*"
+
+
+def operation(command_id: str) -> str:
+    """Subject of an operator's command; what it is about stands in its body."""
+    return f"adgenx.ops.{command_id}"
+
+
+def operation_pattern() -> str:
+    """Every operator's command: the router's."""
+    return "adgenx.ops.*"
+
+
 def asset_command_patterns() -> list[str]:
     """Every upload and link command: the intake's."""
     return [f"adgenx.ctl.*.{Verb.UPLOAD}.*", f"adgenx.ctl.*.{Verb.LINK}.*"]
@@ -125,8 +170,12 @@ def brief_patterns() -> list[str]:
 
 
 def campaign_command_patterns() -> list[str]:
-    """Every cancel and re-run of a whole campaign: the coordinator's."""
-    return [cancel_campaign("*", "*"), f"adgenx.ctl.*.{Verb.RERUN}.*.*"]
+    """Every cancel, re-run and deletion of a whole campaign: the coordinator's."""
+    return [
+        cancel_campaign("*", "*"),
+        f"adgenx.ctl.*.{Verb.RERUN}.*.*",
+        delete_campaign("*", "*"),
+    ]
 
 
 def result_patterns() -> list[str]:
@@ -142,12 +191,21 @@ def control_patterns() -> list[str]:
         "adgenx.ctl.*.rerun.*.*",
         "adgenx.ctl.*.upload.*",
         "adgenx.ctl.*.link.*",
+        "adgenx.ctl.*.delete.*",
+        "adgenx.ctl.*.cancel_all.*",
+        "adgenx.ctl.*.webhook.*",
+        "adgenx.ops.*",
     ]
 
 
 def job(service: str, job_id: str) -> str:
     """Subject of a job message."""
     return f"adgenx.job.{service}.{job_id}"
+
+
+def campaign_result_pattern() -> str:
+    """Every campaign's result, of every revision."""
+    return event("*", "*", "*", "campaign_result.*")
 
 
 def all_jobs() -> str:
@@ -208,6 +266,16 @@ def campaign_key(tenant: str, campaign_id: str) -> str:
 def run_key(service: str, job_id: str) -> str:
     """Key of a worker's run."""
     return f"{service}.{job_id}"
+
+
+def tenant_budget_key(tenant: str) -> str:
+    """Key of a tenant's own record in the budgets bucket; a campaign's is its `campaign_key`."""
+    return tenant
+
+
+def worker_key(service: str, worker: str) -> str:
+    """Key of one worker's announcement in the services bucket."""
+    return f"{service}.{worker}"
 
 
 def cache_record_key(tenant: str, cache_key: str) -> str:

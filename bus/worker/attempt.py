@@ -37,7 +37,7 @@ from contracts.errors import (
     DeadlineExpiredError,
     JobCancelledError,
     ModelFailedError,
-    RunError,
+    SpoolError,
     StoreUnavailableError,
 )
 from contracts.jobs import Job, Run
@@ -48,13 +48,6 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 10.0
-
-
-class SpoolError(RunError):
-    """The worker's own disk refuses: another try, perhaps on another machine, may succeed."""
-
-    code = "SPOOL"
-    retryable = True
 
 
 class Bench:

@@ -31,7 +31,7 @@ from bus.worker.verdict import Act, Failed, Outcome, Returned, Verdict, Worker
 from contracts import subjects
 from contracts.codec import encode
 from contracts.errors import TransientError, UnsupportedVersionError
-from contracts.jobs import Job, JobRecord, Run
+from contracts.jobs import Buried, Job, JobRecord, Run
 from contracts.subjects import Bucket, Stream
 
 log = structlog.get_logger(__name__)
@@ -73,13 +73,6 @@ def _read(decoder: msgspec.json.Decoder[J], data: bytes) -> J:
     check_key(job.key)
     check_key(job.job_id)
     return job
-
-
-class Buried(msgspec.Struct, frozen=True, kw_only=True):
-    """What DEAD keeps of a poisonous job."""
-
-    job: Job
-    run: Run
 
 
 class Claim:
