@@ -29,6 +29,7 @@ from services.router.admission import Admitted, Message
 from services.router.advance import Advancer
 from services.router.cancelling import Canceller
 from services.router.decide import Seen
+from services.router.landscape import Landscape, landscape_of
 from services.router.taking import Taken, Taker
 from services.router.telling import Word
 
@@ -86,16 +87,16 @@ class RouterProcess:
     def __init__(self, sim: Sim) -> None:
         world = sim.world
         self.stores = MemoryStores(world, sim.random)
-        known = [announced(name) for name in SERVICES]
+        known = landscape_of([announced(name) for name in SERVICES])
 
-        def services() -> list[ServiceRecord]:
+        def landscape() -> Landscape:
             return known
 
         def clock() -> float:
             return world.now
 
-        self.advancer = Advancer(self.stores, Room(sim), services, lambda *_: None, clock)
-        self.taker = Taker(self.stores, self.advancer.memory, services, world.publish, clock)
+        self.advancer = Advancer(self.stores, Room(sim), landscape, lambda *_: None, clock)
+        self.taker = Taker(self.stores, self.advancer.memory, landscape, world.publish, clock)
         self.canceller = Canceller(self.stores, sim.asked, self._doubt, clock)
 
     async def request(self, message: Message) -> None:

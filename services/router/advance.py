@@ -21,7 +21,6 @@ from contracts import subjects
 from contracts.codec import encode
 from contracts.errors import AdgenxError
 from contracts.jobs import CacheClaim, Job, JobRecord, Run
-from contracts.manifest import ServiceRecord
 from services.router import telling
 from services.router.admission import Admitted, Message, admit
 from services.router.decide import (
@@ -40,6 +39,7 @@ from services.router.decide import (
     WriteRun,
     decide,
 )
+from services.router.landscape import Landscape
 from services.router.stores import Stores, request_subject
 from services.router.telling import Word
 
@@ -111,13 +111,13 @@ class Advancer:
         self,
         stores: Stores,
         room: Room,
-        services: Callable[[], list[ServiceRecord]],
+        landscape: Callable[[], Landscape],
         changed: Callable[[str, JobRecord, JobRecord], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stores = stores
         self._room = room
-        self._services = services
+        self._landscape = landscape
         self._changed = changed
         self._clock = clock
         self.memory = Memory()
@@ -150,7 +150,7 @@ class Advancer:
             known = await self._stores.jobs.get(key)
             if known is not None:
                 self.memory.jobs.put(key, known)
-        facts = Facts(key=key, job=known, services=self._services(), now=self._clock())
+        facts = Facts(key=key, job=known, landscape=self._landscape(), now=self._clock())
         message = self.memory.messages.get(key)
         if message is not None:
             facts.message_sequence = message.sequence

@@ -40,9 +40,9 @@ from contracts.errors import (
     UnknownIdError,
 )
 from contracts.jobs import Attempt, CacheClaim, JobRecord, JobState, Made, Run, RunState
-from contracts.manifest import ServiceRecord
 from services.router import admission
 from services.router.admission import Admitted
+from services.router.landscape import Landscape
 from services.router.routing import choose
 
 R = TypeVar("R")
@@ -75,12 +75,13 @@ class Facts(msgspec.Struct):
     """What is known of a job. None means: looked, and there is none.
 
     `message_sequence` is where its message stands in REQUESTS; `admitted` is that message
-    understood, None if it never was. `services` is what is announced now; `now` in Unix seconds.
+    understood, None if it never was. `landscape` is what routing looks at; `now` in Unix
+    seconds.
     """
 
     key: str
     job: Seen[JobRecord] | None
-    services: list[ServiceRecord]
+    landscape: Landscape
     now: float
     run: Seen[Run] | Unread | None = UNREAD
     claim: Seen[CacheClaim] | Unread | None = UNREAD
@@ -264,7 +265,7 @@ def _run_failed(facts: Facts, job: JobRecord, run: Run, attempts: list[Attempt])
         return _fail(facts, job, error, attempts)
     request = facts.admitted.request
     try:
-        route = choose(request, facts.services, frozenset(a.service for a in attempts))
+        route = choose(request, facts.landscape, frozenset(a.service for a in attempts))
     except NoProviderError:
         return _fail(facts, job, error, attempts)
     again = msgspec.structs.replace(job, tried=attempts)

@@ -6,7 +6,6 @@ draft one; setting type and packing are the same work in both, so there the tier
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from contracts.capability import Capability, Tier, capability_of
@@ -14,6 +13,7 @@ from contracts.errors import NoProviderError
 from contracts.jobs import Provenance
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.requests import Request
+from services.router.landscape import Landscape
 
 TIERLESS = frozenset({Capability.COMPOSE, Capability.PACKAGE})
 """Capabilities that draft and production campaigns share."""
@@ -26,16 +26,14 @@ class Route(NamedTuple):
     refused: dict[str, str]
 
 
-def choose(
-    request: Request, services: Iterable[ServiceRecord], tried: frozenset[str] = frozenset()
-) -> Route:
+def choose(request: Request, landscape: Landscape, tried: frozenset[str] = frozenset()) -> Route:
     """Choose the cheapest service that may do it; NoProviderError says why none may.
 
     `tried` are services on which the request has failed already. Equal prices are decided by name,
     so that two routers that see the same services choose the same one.
     """
     tag = _tag(request)
-    able = [s for s in services if tag in s.manifest.accepts]
+    able = [s for s in landscape.services.values() if tag in s.manifest.accepts]
     refused = {s.manifest.name: r for s in able if (r := refusal(request, s, tried))}
     fit = [s for s in able if s.manifest.name not in refused]
     if not fit:

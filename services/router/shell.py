@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ from services.router.decide import Rest, Seen
 from services.router.desk import Desk
 from services.router.directory import Directory
 from services.router.floor import Floor
+from services.router.landscape import Landscape, landscape_of
+from services.router.operations import Operator
 from services.router.stores import ServerStores
 from services.router.sweep import Sweeper
 from services.router.taking import Taken, Taker
@@ -50,6 +53,8 @@ DURABLE = "router"
 """Shared by all routers: the server gives each message to one of them."""
 IN_FLIGHT = 64
 DIRECTORY_SECONDS = 2.0
+OPERATIONS = subjects.operation("")
+"""What the subject of an operator's command begins with."""
 
 _runs = msgspec.json.Decoder(Run)
 
@@ -62,16 +67,19 @@ class Router:
         self._directory = Directory(bus)
         self._floor = Floor(self._directory.announced)
         stores = ServerStores(bus, artifacts)
-        services = self._directory.services
-        advancer = Advancer(stores, self._floor, services, self._changed)
+        advancer = Advancer(stores, self._floor, self._landscape, self._changed)
         self._advancer = advancer
         self._desk = Desk(self._advance)
         self._memory = advancer.memory
-        self._taker = Taker(stores, advancer.memory, services, self._tell)
+        self._taker = Taker(stores, advancer.memory, self._landscape, self._tell)
         self._canceller = Canceller(stores, self._asked, self._doubt)
+        self._operator = Operator({}, stores.publish_once)
         self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in)
         self._followers: dict[str, set[str]] = {}
         self._telling: set[asyncio.Task[None]] = set()
+
+    def _landscape(self) -> Landscape:
+        return landscape_of(self._directory.services(), time.time())
 
     async def run(self) -> None:
         """Work until the bus is stopping, then finish what is in hand."""
@@ -99,7 +107,7 @@ class Router:
         for stream, filters in (
             (Stream.REQUESTS, subjects.job_request_patterns()),
             (stream_of(Bucket.RUNS), [subject_of(Bucket.RUNS, ">")]),
-            (Stream.CONTROL, [subjects.cancel_job_pattern()]),
+            (Stream.CONTROL, [subjects.cancel_job_pattern(), subjects.operation_pattern()]),
         ):
             wanted = durable(DURABLE, filters, ack_wait_seconds=wait)
             await ensure_consumer(self._bus, stream, wanted)
@@ -143,7 +151,12 @@ class Router:
         await ack(self._bus, delivery)
 
     async def _commanded(self, delivery: Delivery) -> None:
-        await self._canceller.cancel(delivery.subject, delivery.data, delivery.stored_at)
+        carry_out = (
+            self._operator.carry_out
+            if delivery.subject.startswith(OPERATIONS)
+            else self._canceller.cancel
+        )
+        await carry_out(delivery.subject, delivery.data, delivery.stored_at)
         await ack(self._bus, delivery)
 
     async def _doubt(self, key: str) -> None:

@@ -18,8 +18,8 @@ from services.router.admission import Admitted, Message
 from services.router.decide import Seen
 
 if TYPE_CHECKING:
-    from contracts.manifest import ServiceRecord
     from services.router.advance import Memory
+    from services.router.landscape import Landscape
     from services.router.stores import Stores
     from services.router.telling import Word
 
@@ -47,13 +47,13 @@ class Taker:
         self,
         stores: Stores,
         memory: Memory,
-        services: Callable[[], list[ServiceRecord]],
+        landscape: Callable[[], Landscape],
         tell: Callable[[Word], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._stores = stores
         self._memory = memory
-        self._services = services
+        self._landscape = landscape
         self._tell = tell
         self._clock = clock
 
@@ -77,7 +77,7 @@ class Taker:
 
     async def _route(self, admitted: Admitted, ids: RequestSubject) -> Taken:
         try:
-            route = routing.choose(admitted.request, self._services())
+            route = routing.choose(admitted.request, self._landscape())
         except NoProviderError as error:
             if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
                 return await self._unserved(admitted, ids)

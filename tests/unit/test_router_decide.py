@@ -44,6 +44,7 @@ from services.router.decide import (
 )
 from services.router.desk import Desk
 from services.router.floor import Floor
+from services.router.landscape import landscape_of
 from services.router.release import Waiting, capacity, release
 from services.router.routing import choose, provenance
 
@@ -97,7 +98,12 @@ def job(**changes: object) -> JobRecord:
 
 def facts(record: JobRecord | None, **known: object) -> Facts:
     seen = Seen(record, 3) if record else None
-    made = Facts(key=KEY, job=seen, services=[service("alpha"), service("beta", cost=1)], now=NOW)
+    made = Facts(
+        key=KEY,
+        job=seen,
+        landscape=landscape_of([service("alpha"), service("beta", cost=1)]),
+        now=NOW,
+    )
     for name, value in known.items():
         setattr(made, name, value)
     return made
@@ -288,7 +294,9 @@ def test_facts_begin_unread() -> None:
 
 
 def test_the_cheapest_is_chosen_and_the_others_know_why_not() -> None:
-    route = choose(admitted().request, [service("dear", cost=2), service("cheap", cost=1)])
+    route = choose(
+        admitted().request, landscape_of([service("dear", cost=2), service("cheap", cost=1)])
+    )
     assert route.chosen.manifest.name == "cheap"
     assert route.refused == {"dear": "another one is preferred"}
 
@@ -304,19 +312,22 @@ def test_the_cheapest_is_chosen_and_the_others_know_why_not() -> None:
 )
 def test_why_nobody_may_do_it(only: ServiceRecord, reason: str) -> None:
     with pytest.raises(NoProviderError, match=reason):
-        choose(admitted().request, [only])
+        choose(admitted().request, landscape_of([only]))
 
 
 def test_a_production_request_is_never_a_draft() -> None:
     with pytest.raises(NoProviderError, match="it makes draft, production was asked for"):
-        choose(admitted(tier="production").request, [service("draft_image")])
+        choose(admitted(tier="production").request, landscape_of([service("draft_image")]))
 
 
 def test_a_named_provider_is_the_only_candidate() -> None:
     services = [service("cheap"), service("named", cost=9)]
-    assert choose(admitted(provider="named").request, services).chosen.manifest.name == "named"
+    assert (
+        choose(admitted(provider="named").request, landscape_of(services)).chosen.manifest.name
+        == "named"
+    )
     with pytest.raises(NoProviderError, match="nobody was asked for"):
-        choose(admitted(provider="nobody").request, services)
+        choose(admitted(provider="nobody").request, landscape_of(services))
 
 
 def test_packing_knows_no_tier() -> None:
@@ -331,7 +342,7 @@ def test_packing_knows_no_tier() -> None:
         Request,
     )
     packager = service("packager", tag=Capability.PACKAGE.request_type)
-    assert choose(packed, [packager]).chosen is packager
+    assert choose(packed, landscape_of([packager])).chosen is packager
     assert provenance(packed, packager).tier is Tier.PRODUCTION
 
 
