@@ -22,6 +22,7 @@ from contracts.codec import decode_input, encode
 from contracts.errors import ArtifactMissingError, UnknownOutcomeError
 from contracts.identity import job_id_of
 from contracts.jobs import JobRecord, JobState, Made, Provenance
+from contracts.operating import DeleteCampaign
 from contracts.requests import (
     ComposeMedia,
     FilmWork,
@@ -362,6 +363,12 @@ def ask_again(world: MemoryWorld, brief: Brief | str, campaign: str, base: int) 
 def cancel(world: MemoryWorld, campaign: str) -> None:
     """Be a client: cancel a campaign."""
     world.gate(world.control, subjects.cancel_campaign(TENANT, campaign), encode(Cancel()))
+
+
+def delete(world: MemoryWorld, campaign: str) -> None:
+    """Be a client: delete a campaign."""
+    subject = subjects.delete_campaign(TENANT, campaign)
+    world.gate(world.control, subject, encode(DeleteCampaign()))
 
 
 def told(world: MemoryWorld, campaign: str, name: str) -> Any:  # noqa: ANN401 - the test knows which

@@ -62,6 +62,8 @@ class Coordinators:
         if ids.verb is subjects.Verb.RERUN:
             message = Message(subject, stored.body, stored.sequence, AT)
             await reception.take_rerun(self.world, ids, message)
+        elif ids.verb is subjects.Verb.DELETE:
+            await reception.take_delete(self.world, TENANT, ids.ids[0], AT)
         else:
             await reception.take_cancel(self.world, TENANT, ids.ids[0], AT)
         if self.world.control.get(subject) == stored:  # the ack: only this very message goes

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from contracts.brief import Brand, Brief, Product
+from contracts.brief import Brief
 from contracts.brief_check import check_brief
 from contracts.campaign import (
     CampaignRecord,
@@ -28,6 +28,7 @@ from contracts.errors import AdgenxError, ErrorInfo, InvalidInputError, InvalidR
 from services.coordinator import plan, telling
 from services.coordinator.decide import trimmed
 from services.coordinator.sentence import brief_from_sentence
+from services.coordinator.tombstone import unread_brief
 
 log = structlog.get_logger(__name__)
 
@@ -98,17 +99,6 @@ def _within_brief(error: AdgenxError) -> ErrorInfo:
         info,
         field=info.field.removeprefix("brief."),
         message=info.message.removeprefix("brief."),
-    )
-
-
-def unread_brief(campaign_id: str) -> Brief:
-    """Return what stands in the record of a campaign whose brief was refused or never came."""
-    return Brief(
-        campaign=campaign_id,
-        brand=Brand(name="-"),
-        product=Product(name="-", what="-"),
-        placements=["instagram_reel"],
-        locales=["en-US"],
     )
 
 

@@ -14,6 +14,8 @@ coordinators at once. After a `Write` or a `PlanNext` the caller reads again and
     cancelled   as above, but everything is cancelled and nothing asked
     ended       tell `campaign_result.<revision>`, then delete the open entry with the revision that
                 was read before the record: a re-run has put it anew meanwhile, and keeps it
+                deletion wanted        once it is told, write the tombstone
+    deleted     answer the deletion, then delete the open entry: nothing else ever follows
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from services.coordinator.graph import Graph, Standing
 from services.coordinator.plan_package import PACKAGE, SCRIPT
 from services.coordinator.step import capability_of_step
 from services.coordinator.telling import Once, request_id_of
+from services.coordinator.tombstone import tombstone
 from services.coordinator.why import why
 from services.coordinator.wiring import OutputMissingError
 
@@ -175,7 +178,15 @@ def doomed(record: CampaignRecord, error: ErrorInfo) -> CampaignRecord:
 
 
 def _ended(seen: Seen) -> list[Command]:
-    commands: list[Command] = [telling.result(seen.record, seen.jobs)]
+    record = seen.record
+    commands: list[Command] = []
+    if record.state is CampaignState.DELETED:
+        commands.append(telling.deleted(record))
+    else:
+        commands.append(telling.result(record, seen.jobs))
+        if record.delete_wanted:
+            stone = tombstone(record.tenant, record.campaign_id, record.revision, seen.now)
+            return [*commands, Write(stone)]
     if seen.open_revision:
         commands.append(Close(seen.open_revision))
     return commands

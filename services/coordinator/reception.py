@@ -1,6 +1,8 @@
-"""What comes in for the coordinator: briefs, re-runs and cancels. Each ends in a record, an open
-entry and an answer, in the order that protocol and decide rely on: the record first, then `put`
-open, and only then is the message let go.
+"""What comes in for the coordinator: briefs, re-runs, cancels and deletions. Each ends in a record,
+an open entry and an answer, in the order that protocol and decide rely on: the record first, then
+`put` open, and only then is the message let go.
+
+A deleted campaign's id stays taken: whatever comes under it later is refused.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from contracts.errors import (
     ErrorInfo,
     InvalidIdError,
     UnknownIdError,
+    UnknownOutcomeError,
 )
 from contracts.identity import NO_CAMPAIGN
 from contracts.subjects import ControlSubject, RequestSubject, campaign_key, parse_request
@@ -34,6 +37,7 @@ from services.coordinator.acceptance import (
     understand,
     withdrawn_record,
 )
+from services.coordinator.tombstone import tombstone
 from services.coordinator.world import Campaign, World
 
 log = structlog.get_logger(__name__)
@@ -61,16 +65,12 @@ async def take_brief(world: World, message: Message) -> str | None:
         return None
     key = campaign_key(ids.tenant, ids.campaign_id)
     wanted = understand(message.data, RunCampaign, ids.tenant, ids.campaign_id, message.stored_at)
-    record = await _accept(world, key, ids, wanted, message.stored_at)
-    if record is None:
-        error_info = ConflictError(
-            "this campaign id is in use for another brief; ask for a re-run on top of its newest "
-            "revision, or choose another id",
-            field="campaign",
-        ).info()
+    try:
+        record = await _accept(world, key, ids, wanted, message.stored_at)
+    except ConflictError as error:
         name = f"conflict.{wanted.brief_hash[:16]}"
         await world.once(
-            [telling.answer(ids.tenant, ids.campaign_id, name, "refused", 0, error_info)]
+            [telling.answer(ids.tenant, ids.campaign_id, name, "refused", 0, error.info())]
         )
     else:
         await _announce(world, key, record)
@@ -87,8 +87,8 @@ def _campaign_ids(subject: str) -> RequestSubject:
 
 async def _accept(
     world: World, key: str, ids: RequestSubject, wanted: Wanted, at: float
-) -> CampaignRecord | None:
-    """Return the record that stands for this brief, or None if the id belongs to another one."""
+) -> CampaignRecord:
+    """Return the record that stands for this brief; ConflictError if the id is taken."""
     for _ in range(_ATTEMPTS):
         current = await world.campaign(key)
         if current is None:
@@ -98,15 +98,32 @@ async def _accept(
                 return record
             continue
         record = current.record
+        if record.state is CampaignState.DELETED:
+            raise _gone()
         if record.brief_hash in ("", wanted.brief_hash):  # cancelled before it came, or a repeat
             return record
+        if record.delete_wanted:
+            raise _gone()
         if not _was_refused(record):
-            return None
+            raise ConflictError(
+                "this campaign id is in use for another brief; ask for a re-run on top of its "
+                "newest revision, or choose another id",
+                field="campaign",
+            )
         # A refused brief has made nothing: the mended one may come under the same id.
         following = await _next_revision(world, key, current, wanted, at)
         if following is not None:
             return following
-    raise ConflictError("the campaign's record changes too fast")
+    raise _restless(key)
+
+
+def _gone() -> ConflictError:
+    return ConflictError("the campaign was deleted; ids are never reused", field="campaign")
+
+
+def _restless(key: str) -> UnknownOutcomeError:
+    """Give up for now: the message comes again."""
+    return UnknownOutcomeError(f"the record of campaign {key} changes too fast")
 
 
 def _was_refused(record: CampaignRecord) -> bool:
@@ -155,8 +172,9 @@ async def _rerun(
         record = current.record
         if record.revision == base + 1 and record.brief_hash == wanted.brief_hash:
             return record, None  # a repeat of what was taken in before
-        if record.cancel_wanted:
-            return None, ConflictError("the campaign was cancelled; use another id", field="id")
+        if record.cancel_wanted or record.delete_wanted:
+            cancelled = ConflictError("the campaign was cancelled; use another id", field="id")
+            return None, _gone() if record.delete_wanted else cancelled
         if record.revision != base:
             return None, ConflictError(
                 f"the newest revision is {record.revision}, not {base}", field="base_revision"
@@ -166,7 +184,7 @@ async def _rerun(
         following = await _next_revision(world, key, current, wanted, at)
         if following is not None:
             return following, None
-    raise ConflictError("the campaign's record changes too fast")
+    raise _restless(key)
 
 
 async def _next_revision(
@@ -211,6 +229,8 @@ async def _cancel(
                 return "unknown", record
             continue
         record = current.record
+        if record.state is CampaignState.DELETED:
+            return "too_late", record
         if record.cancel_wanted:
             return "done", record
         if record.state.terminal:
@@ -219,4 +239,45 @@ async def _cancel(
         if await world.update(key, record, current.revision):
             log.info("campaign.cancel_wanted", campaign=key, revision=record.revision)
             return "done", record
-    raise ConflictError("the campaign's record changes too fast")
+    raise _restless(key)
+
+
+async def take_delete(world: World, tenant: str, campaign_id: str, at: float) -> str:
+    """Take a campaign's deletion in; return its key. `decide` deletes and answers it once it is
+    over and told.
+
+    A campaign that is not known is deleted already: a brief that the command has overtaken meets
+    the tombstone.
+    """
+    key = campaign_key(tenant, campaign_id)
+    record = await _want_deleted(world, key, tenant, campaign_id, at)
+    if record is None:
+        record = tombstone(tenant, campaign_id, 1, at)
+        answer = telling.answer(tenant, campaign_id, events.DELETE_RESULT, "unknown", 0, None)
+        await world.once([answer])
+    await world.put_open(key, record.revision)
+    return key
+
+
+async def _want_deleted(
+    world: World, key: str, tenant: str, campaign_id: str, at: float
+) -> CampaignRecord | None:
+    """Return the record with the wish in it, or None if there was none: now there is a tombstone.
+
+    One that is open is cancelled by the same write.
+    """
+    for _ in range(_ATTEMPTS):
+        current = await world.campaign(key)
+        if current is None:
+            if await world.create(key, tombstone(tenant, campaign_id, 1, at)):
+                return None
+            continue
+        record = current.record
+        if record.delete_wanted:
+            return record
+        cancel_wanted = record.cancel_wanted or not record.state.terminal
+        record = msgspec.structs.replace(record, delete_wanted=True, cancel_wanted=cancel_wanted)
+        if await world.update(key, record, current.revision):
+            log.info("campaign.delete_wanted", campaign=key, revision=record.revision)
+            return record
+    raise _restless(key)

@@ -113,9 +113,8 @@ class Coordinator:
         if ids.verb is Verb.RERUN:
             key = await reception.take_rerun(self._world, ids, _message(delivery))
         else:
-            key = await reception.take_cancel(
-                self._world, ids.tenant, ids.ids[0], delivery.stored_at
-            )
+            take = reception.take_delete if ids.verb is Verb.DELETE else reception.take_cancel
+            key = await take(self._world, ids.tenant, ids.ids[0], delivery.stored_at)
         await consume.ack(self._bus, delivery)
         await self._desk.look(key)
 

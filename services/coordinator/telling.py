@@ -107,7 +107,7 @@ def superseded(record: CampaignRecord, revision: int) -> Once:
 def answer(
     tenant: str, campaign_id: str, name: str, status: str, revision: int, error: ErrorInfo | None
 ) -> Once:
-    """Answer a command, or a brief whose id is in use: done, too_late, unknown or refused."""
+    """Answer a command, or a brief whose id is taken: done, too_late, unknown or refused."""
     event = events.CommandResult(
         request_id=campaign_id,
         campaign_id=campaign_id,
@@ -116,6 +116,13 @@ def answer(
         error=error,
     )
     return Once(subjects.event(tenant, campaign_id, campaign_id, name), encode(event))
+
+
+def deleted(record: CampaignRecord) -> Once:
+    """Answer a deletion, once there is nothing left but the tombstone."""
+    return answer(
+        record.tenant, record.campaign_id, events.DELETE_RESULT, "done", record.revision, None
+    )
 
 
 def unusable(subject: str, body: bytes, error: ErrorInfo) -> Once:
