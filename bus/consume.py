@@ -75,13 +75,16 @@ async def consume(
     handle: Callable[[Delivery], Awaitable[None]],
     *,
     in_flight: int = 64,
+    until: asyncio.Event | None = None,
 ) -> None:
     """Handle a durable's messages, up to `in_flight` at once, until the bus is stopping.
+
+    `until` ends it in the bus's stead; whoever gives one sets it when the bus is stopping, too.
 
     The handler acknowledges. What it raises leaves the message unacknowledged, so that it comes
     again after the consumer's ack_wait. On the way out, what is in hand is finished.
     """
-    pull = _Pull(bus, f"{stream}.{durable}", handle, in_flight)
+    pull = _Pull(bus, f"{stream}.{durable}", handle, in_flight, until or bus.stopping)
     bus.on_reconnect(pull.reset)
     await pull.run()
 
@@ -95,8 +98,10 @@ class _Pull:
         consumer: str,
         handle: Callable[[Delivery], Awaitable[None]],
         in_flight: int,
+        ending: asyncio.Event,
     ) -> None:
         self._bus = bus
+        self._ending = ending
         self._consumer = consumer
         self._handle = handle
         self._limit = in_flight
@@ -109,13 +114,13 @@ class _Pull:
         self._refused_at = 0.0
 
     async def run(self) -> None:
-        stopping = self._bus.stopping
+        ending = self._ending
         try:
             await self.reset()
-            while not stopping.is_set():
+            while not ending.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), PAUSE_SECONDS)
-                if time.monotonic() - self._heard_at > SILENCE_SECONDS and not stopping.is_set():
+                    await asyncio.wait_for(ending.wait(), PAUSE_SECONDS)
+                if time.monotonic() - self._heard_at > SILENCE_SECONDS and not ending.is_set():
                     await self.reset()
                 await self._refill()
         finally:
@@ -125,7 +130,7 @@ class _Pull:
 
     async def reset(self) -> None:
         """Forget the open request and ask anew; called again after every reconnection."""
-        if self._bus.stopping.is_set():
+        if self._ending.is_set():
             return
         async with self._resetting:
             await self._leave()
@@ -146,7 +151,7 @@ class _Pull:
         credit = self._limit - len(self._tasks) - self._asked
         wanted = credit >= (self._limit + 1) // 2 or (self._asked == 0 and credit > 0)
         refused = time.monotonic() - self._refused_at < PAUSE_SECONDS
-        if not wanted or refused or self._bus.stopping.is_set() or self._subscription is None:
+        if not wanted or refused or self._ending.is_set() or self._subscription is None:
             return
         self._asked += credit
         body = {
