@@ -15,6 +15,7 @@ import nats
 import nats.errors
 import structlog
 
+from bus import metrics
 from bus.replies import Replies
 from bus.settings import Settings, SettingsError
 from contracts.errors import BusUnavailableError
@@ -33,6 +34,8 @@ RECONNECT_SECONDS = 0.25
 CONNECT_SECONDS = 2
 FLUSH_SECONDS = 2
 COMPLAINT_SECONDS = 10.0
+DENIED = "permissions violation"
+"""What NATS says, in words only, of a subject that these credentials may not use."""
 EXIT_LOST = 1
 """Exit status after the connection closed for good: the supervisor starts a fresh process."""
 
@@ -44,14 +47,20 @@ class Bus:
     you hold, return. `closed` is set when the connection is gone for good.
     """
 
-    def __init__(self, nc: Client, settings: Settings) -> None:
+    def __init__(self, nc: Client, settings: Settings, complaints: _Complaints) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=settings.publish_timeout_seconds)
         self.replies = Replies(nc)
         self.settings = settings
         self.stopping = asyncio.Event()
         self.closed = asyncio.Event()
+        self._complaints = complaints
         self._reconnected: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def denied_at(self) -> float:
+        """Return when NATS last refused a subject to these credentials (monotonic)."""
+        return self._complaints.denied_at
 
     async def request(
         self,
@@ -105,6 +114,7 @@ async def connect(settings: Settings, name: str) -> Bus:
 
     async def reconnected() -> None:
         log.info("bus.reconnected")
+        metrics.BUS_RECONNECTS.add()
         for callback in bus._reconnected if bus else ():  # noqa: SLF001 - same module
             await callback()
 
@@ -127,7 +137,7 @@ async def connect(settings: Settings, name: str) -> Bus:
     except TimeoutError:
         reason = complaints.last or "no answer"
         raise BusUnavailableError(f"NATS at {settings.nats_url}: {reason}") from None
-    bus = Bus(nc, settings)
+    bus = Bus(nc, settings, complaints)
     await bus.replies.start()
     return bus
 
@@ -137,9 +147,14 @@ class _Complaints:
 
     def __init__(self) -> None:
         self.last = ""
+        self.denied_at = float("-inf")
         self._again_at = 0.0
 
     def say(self, error: Exception) -> None:
+        if DENIED in str(error).lower():
+            # Whoever asked only sees that nobody answers.
+            metrics.PERMISSION_DENIED.add()
+            self.denied_at = time.monotonic()
         if self.last and isinstance(error, ConnectionResetError):
             return  # what came of the complaint before
         text = str(error) or type(error).__name__

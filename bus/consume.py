@@ -17,11 +17,14 @@ import msgspec
 import nats.errors
 import structlog
 from nats.js.api import Header
+from structlog.contextvars import bound_contextvars
 
+from bus import metrics, tracing
+from contracts import subjects
 from contracts.errors import TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
@@ -55,6 +58,7 @@ class Delivery(NamedTuple):
     sequence: int
     stored_at: float
     delivered: int
+    headers: Mapping[str, str] | None = None
 
 
 async def ack(bus: Bus, delivery: Delivery) -> None:
@@ -188,20 +192,35 @@ class _Pull:
         await self._refill()
 
     async def _one(self, delivery: Delivery) -> None:
+        began = time.perf_counter()
         try:
-            await self._handle(delivery)
-        except TransientError as error:
-            log.info("delivery.abandoned", subject=delivery.subject, error=str(error))
-        except nats.errors.Error as error:
-            log.info("delivery.abandoned", subject=delivery.subject, error=str(error))
-        except Exception:
-            # One message must not end the others; it stays unacknowledged and comes again.
-            log.exception("delivery.failed", subject=delivery.subject)
+            # Every line that is logged on the way says whose request it is about.
+            with bound_contextvars(**subjects.named_in(delivery.subject)):
+                outcome = await self._handled(delivery)
+            if metrics.HANDLE_SECONDS.live:
+                metrics.HANDLE_SECONDS.observe(self._consumer, value=time.perf_counter() - began)
+                metrics.DELIVERIES.add(self._consumer, outcome)
+                metrics.REDELIVERIES.add(self._consumer, by=float(delivery.delivered > 1))
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._tasks.discard(task)
             await self._refill()
+
+    async def _handled(self, delivery: Delivery) -> str:
+        again = delivery.delivered > 1
+        about = (delivery.subject, delivery.data, delivery.headers)
+        try:
+            with tracing.received(self._consumer, *about, again=again):
+                await self._handle(delivery)
+        except (TransientError, nats.errors.Error) as error:
+            log.info("delivery.abandoned", subject=delivery.subject, error=str(error))
+            return "abandoned"
+        except Exception:
+            # One message must not end the others; it stays unacknowledged and comes again.
+            log.exception("delivery.failed", subject=delivery.subject)
+            return "failed"
+        return "ok"
 
 
 def _delivery(message: Msg) -> Delivery:
@@ -215,4 +234,5 @@ def _delivery(message: Msg) -> Delivery:
         sequence=int(tokens[5]),
         stored_at=int(tokens[7]) / _NANO,
         delivered=int(tokens[4]),
+        headers=message.headers,
     )

@@ -9,6 +9,7 @@ refused    no stream         nobody listens to this subject: a misspelt capabili
 from __future__ import annotations
 
 import re
+import time
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,7 @@ import msgspec
 import nats.errors
 from nats.js.api import Header
 
+from bus import metrics, tracing
 from contracts.errors import InvalidInputError, TooLargeError, UnknownOutcomeError
 
 if TYPE_CHECKING:
@@ -106,8 +108,27 @@ async def store(
     Raises UnknownOutcomeError when it may or may not be stored, SubjectRefusedError or
     TooLargeError when it is not and never will be.
     """
+    began = time.perf_counter()
+    outcome = "refused"
     try:
-        message = await bus.request(subject, payload, headers=headers)
+        answer = await _store(bus, subject, payload, headers)
+        outcome = "conflict" if isinstance(answer, WrongSequence) else "stored"
+    except UnknownOutcomeError:
+        outcome = "unknown"
+        raise
+    finally:
+        if metrics.STORE_SECONDS.live:
+            target = metrics.target_of(subject)
+            metrics.STORE_SECONDS.observe(target, value=time.perf_counter() - began)
+            metrics.STORE_OUTCOMES.add(target, outcome)
+    return answer
+
+
+async def _store(
+    bus: Bus, subject: str, payload: bytes, headers: dict[str, str] | None
+) -> int | WrongSequence:
+    try:
+        message = await bus.request(subject, payload, headers=tracing.outgoing(headers))
     except nats.errors.NoRespondersError:
         raise await _nobody_listens(bus, subject) from None
     except nats.errors.BadSubjectError:
@@ -148,7 +169,9 @@ def _judge(subject: str, error: _ApiError) -> WrongSequence:
 
 async def publish_once(bus: Bus, subject: str, payload: bytes) -> Published:
     """Store the first message of a subject, once and for ever; see the module for the answers."""
-    match await store(bus, subject, payload, _ONCE):
+    with tracing.publishing(subject):
+        answer = await store(bus, subject, payload, _ONCE)
+    match answer:
         case WrongSequence(actual):
             return Published(Outcome.ALREADY_THERE, actual)
         case sequence:
@@ -157,7 +180,7 @@ async def publish_once(bus: Bus, subject: str, payload: bytes) -> Published:
 
 async def tell(bus: Bus, subject: str, payload: bytes) -> None:
     """Publish without waiting: for events whose loss a sweep repeats; gated, so single."""
-    await bus.nc.publish(subject, payload, headers=_ONCE)
+    await bus.nc.publish(subject, payload, headers=tracing.outgoing(_ONCE))
 
 
 async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:

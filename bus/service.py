@@ -6,15 +6,17 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from bus import settings, telemetry, topology
+from bus import settings, telemetry, topology, tracing
 from bus.artifacts import Artifacts
 from bus.connection import EXIT_LOST, serve
+from bus.exposition import Exposition
 from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from bus.connection import Bus
+    from bus.settings import Settings
 
 EXIT_UNUSABLE = 2
 """Exit status for settings or a topology that cannot be used; starting again does not help."""
@@ -23,18 +25,27 @@ EXIT_UNUSABLE = 2
 def run(name: str, body: Callable[[Bus, Artifacts], Awaitable[None]]) -> int:
     """Serve until SIGTERM, which lets the body finish what is in hand; return the exit status."""
 
-    async def connected(bus: Bus) -> None:
+    async def connected(bus: Bus, page: Exposition) -> None:
         await topology.ensure(bus)
+        page.watch(bus)
         artifacts = Artifacts(bus.settings)
         try:
             await body(bus, artifacts)
         finally:
             await asyncio.to_thread(artifacts.close)
 
+    async def observed(found: Settings) -> int:
+        # The page comes first: it says that this process is there and still waits for NATS.
+        async with Exposition(name, found) as page:
+            return await serve(found, name, lambda bus: connected(bus, page))
+
     try:
         found = settings.load()
         telemetry.configure(name, found)
-        return asyncio.run(serve(found, name, connected))
+        tracing.configure(name)
+        return asyncio.run(observed(found))
     except AdgenxError as error:
         sys.stderr.write(f"{name}: {error.code}: {error.message}\n")
         return EXIT_LOST if error.retryable else EXIT_UNUSABLE
+    finally:
+        tracing.shutdown()

@@ -19,6 +19,7 @@ import msgspec
 import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
+from bus import metrics
 from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
@@ -193,5 +194,7 @@ def canonical(event: str, **identity: object) -> Iterator[MutableMapping[str, An
             found["outcome"] = "cancelled"
             raise
         finally:
-            found["seconds"] = round(time.monotonic() - started, 6)
+            seconds = time.monotonic() - started
+            metrics.WORK_SECONDS.observe(event, str(found["outcome"]), value=seconds)
+            found["seconds"] = round(seconds, 6)
             structlog.get_logger().info(event, **found)

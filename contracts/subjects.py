@@ -322,3 +322,36 @@ def parse_control(subject: str) -> ControlSubject:
     if not is_id(tenant) or not all(is_id(i) or i == NO_CAMPAIGN for i in ids):
         raise InvalidIdError("a command's subject holds an unusable id", field="subject")
     return ControlSubject(tenant, Verb(verb), tuple(ids))
+
+
+def named_in(subject: str) -> dict[str, str]:
+    """Return the ids that a subject names, under the names that logs and traces know them by."""
+    match subject.split("."):
+        case ["adgenx", "req", tenant, _, campaign_id, request_id]:
+            found = {"tenant": tenant, "campaign_id": campaign_id, "request_id": request_id}
+        case ["adgenx", "evt" | "charge" | "progress", tenant, campaign_id, request_id, *_]:
+            found = {"tenant": tenant, "campaign_id": campaign_id, "request_id": request_id}
+        case ["adgenx", "ctl", tenant, Verb.CANCEL, campaign_id, *request_id]:
+            found = {
+                "tenant": tenant,
+                "campaign_id": campaign_id,
+                "request_id": "".join(request_id),
+            }
+        case ["adgenx", "ctl", tenant, Verb.RERUN | Verb.DELETE, campaign_id, *_]:
+            found = {"tenant": tenant, "campaign_id": campaign_id}
+        case ["adgenx", "ctl", tenant, _, command_id]:
+            found = {"tenant": tenant, "request_id": command_id}
+        case ["adgenx", "ops", command_id]:
+            found = {"request_id": command_id}
+        case ["adgenx", "job" | "dead", _, job_id] | ["$KV", Bucket.RUNS, _, job_id]:
+            found = {"job_id": job_id}
+        case _:
+            found = {}
+    return {name: value for name, value in found.items() if value and value != NO_CAMPAIGN}
+
+
+def named_by(key: str) -> dict[str, str]:
+    """Return the ids of a JobRecord's or a campaign's key, as `named_in` does."""
+    names = ("tenant", "campaign_id", "request_id")
+    pairs = zip(names, key.split("."), strict=False)
+    return {name: value for name, value in pairs if value != NO_CAMPAIGN}

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.unit
-HEAVY = {"aiohttp", "av", "cv2", "jsonschema", "numpy", "PIL", "skia", "torch"}
+HEAVY = {
+    *("aiohttp", "av", "cv2", "jsonschema", "numpy", "PIL", "skia", "torch"),
+    *("opentelemetry", "prometheus_client"),
+}
 LIGHT = [
     "services.cli.main",
     "services.coordinator.run",
