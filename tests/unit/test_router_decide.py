@@ -45,7 +45,7 @@ from services.router.decide import (
 from services.router.desk import Desk
 from services.router.floor import Floor
 from services.router.landscape import landscape_of
-from services.router.release import Waiting, capacity, release
+from services.router.release import places
 from services.router.routing import choose, provenance
 
 pytestmark = pytest.mark.unit
@@ -386,15 +386,9 @@ def test_a_repeated_result_is_the_same_bytes() -> None:
 # release and the floor
 
 
-def test_the_important_and_then_the_old_go_first() -> None:
-    waiting = [Waiting("a", 5, 2.0), Waiting("b", 5, 1.0), Waiting("c", 9, 3.0)]
-    assert release(waiting, 2) == ["c", "b"]
-    assert release(waiting, 0) == []
-
-
 def test_capacity_is_twice_what_can_run() -> None:
-    assert capacity(service("alpha", workers=4)) == 2 * 4 * 3
-    assert capacity(None) > 0
+    assert places(service("alpha", workers=4)) == 2 * 4 * 3
+    assert places(None) > 0
 
 
 def test_the_floor_fills_empties_and_believes_jobs() -> None:
