@@ -10,12 +10,18 @@ import msgspec
 import pytest
 import urllib3
 
-from bus import artifacts as artifacts_module
 from bus import durability
+from bus import s3 as s3_module
 from bus.artifacts import Artifacts, HashMismatchError, StoreRefusedError, sha256_of
 from bus.durability import Syncer
 from bus.settings import Durability, Secret, Settings, SettingsError
-from contracts.artifacts import ArtifactRef, artifact_key, receipt_key, staging_key
+from contracts.artifacts import (
+    ArtifactRef,
+    artifact_key,
+    receipt_key,
+    staging_key,
+    trash_key,
+)
 from contracts.errors import ArtifactMissingError, StoreUnavailableError, TooLargeError
 
 pytestmark = pytest.mark.integration
@@ -240,7 +246,9 @@ async def test_a_store_that_asks_for_patience_gets_it(
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     proxy_port = server.sockets[0].getsockname()[1]
     through = msgspec.structs.replace(
-        s3_settings, s3_endpoint=f"http://127.0.0.1:{proxy_port}", s3_bucket=artifacts._bucket
+        s3_settings,
+        s3_endpoint=f"http://127.0.0.1:{proxy_port}",
+        s3_bucket=artifacts.objects.bucket,
     )
     # The signature names the host that is really asked, so the store must see its own name.
     store = Artifacts(through)
@@ -272,7 +280,7 @@ async def test_a_large_upload_does_not_hold_up_the_loop(
 async def test_an_object_beyond_one_put_is_refused(
     artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts_module, "MAX_BYTES", 10)
+    monkeypatch.setattr(s3_module, "MAX_BYTES", 10)
     with pytest.raises(TooLargeError):
         await artifacts.put(b"eleven bytes", "ann", PNG)
 
@@ -340,3 +348,71 @@ def test_syncfs_reaches_the_kernel(tmp_path: Path) -> None:
     durability.syncfs(tmp_path)
     with pytest.raises(FileNotFoundError):
         durability.syncfs(tmp_path / "none")
+
+
+async def test_what_is_in_the_trash_comes_back_to_whoever_reads_it(
+    artifacts: Artifacts, tmp_path: Path
+) -> None:
+    async def take_away(data: bytes) -> ArtifactRef:
+        stored = await artifacts.put(data, "ann", PNG)
+        assert await artifacts.objects.copy(stored.key, trash_key(stored.key, 1.0, "t"))
+        await artifacts.remove(stored.key)
+        return ref_of(data)
+
+    assert (await artifacts.stat((await take_away(b"stat")).key)) is not None
+    assert await artifacts.read((await take_away(b"read")).key) == b"read"
+    await artifacts.fetch(await take_away(b"fetch"), tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == b"fetch"
+    streamed = await take_away(b"stream")
+    assert b"".join([c async for c in artifacts.stream(streamed.key)]) == b"stream"
+    again = await artifacts.objects.stat(streamed.key)
+    assert again is not None
+    assert again.media_type == PNG
+
+
+async def test_only_what_is_missing_costs_a_look_into_the_trash(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = await artifacts.put(b"there", "ann", PNG)
+    looks: list[str] = []
+    pages = artifacts.objects.pages
+
+    def counted(prefix: str) -> object:
+        looks.append(prefix)
+        return pages(prefix)
+
+    monkeypatch.setattr(artifacts.objects, "pages", counted)
+    await artifacts.put(b"there", "ann", PNG)
+    await artifacts.stat(stored.key)
+    await artifacts.read(stored.key)
+    await artifacts.get_receipt("ann", "flux", "none")
+    assert looks == []
+    assert await artifacts.stat(artifact_key("ann", sha256(b"gone"))) is None
+    assert looks == [f"ann/trash/{sha256(b'gone')}/"]
+
+
+async def test_a_listing_goes_on_behind_each_page(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module, "PAGE", 3)
+    keys = sorted([(await artifacts.put(bytes([n]), "ann", PNG)).key for n in range(7)])
+    await artifacts.put(b"other", "bob", PNG)
+    pages = [[s.key for s in page] async for page in artifacts.objects.pages("ann/sha256/")]
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert sum(pages, []) == keys  # noqa: RUF017 - three pages
+    assert await artifacts.objects.folders() == ["ann", "bob"]
+
+
+async def test_an_unfinished_multipart_upload_is_seen_and_given_up(artifacts: Artifacts) -> None:
+    store = artifacts.objects
+    upload_id = store._client._create_multipart_upload(store.bucket, "ann/large", {})
+    [found] = await store.unfinished()
+    assert (found.key, found.upload_id) == ("ann/large", upload_id)
+    await store.abort(found)
+    await store.abort(found)
+    assert await store.unfinished() == []
+
+
+async def test_a_copy_of_nothing_is_none(artifacts: Artifacts) -> None:
+    assert not await artifacts.objects.copy("ann/none", "ann/copy")
+    assert await artifacts.objects.stat("ann/copy") is None
