@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= out
 SCALE ?= 1
 WORKERS ?= 2
+COUNT ?= 1000000
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -46,6 +47,9 @@ films: setup ## every example campaign at full size, into out/films
 chaos: setup ## kill every process while campaigns run
 	$(BIN)/python -m pytest tests/chaos -m chaos
 
+fuzz: setup ## a million bad messages to every contract
+	$(BIN)/python tests/fuzz --count $(COUNT)
+
 bench: setup ## measure against the floors; see docs/benchmarks.md
 	$(BIN)/python -m bench
 
@@ -58,4 +62,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node fmt films chaos bench up down clean
+.PHONY: help setup demo test check node fmt films chaos fuzz bench up down clean

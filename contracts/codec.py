@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from typing import Any, TypeVar
 
@@ -110,6 +111,7 @@ def _structs(kind: Any, seen: set[Any]) -> list[Any]:  # noqa: ANN401 - walks ms
     return nodes
 
 
+@functools.cache  # walking a union of every request takes as long as fifty refusals
 def _field_names(kind: Any) -> list[str]:  # noqa: ANN401 - see decode_input
     return sorted(
         {
@@ -121,6 +123,7 @@ def _field_names(kind: Any) -> list[str]:  # noqa: ANN401 - see decode_input
     )
 
 
+@functools.cache
 def _tags(kind: Any) -> list[str]:  # noqa: ANN401 - see decode_input
     node = msgspec.inspect.type_info(kind)
     nodes = node.types if isinstance(node, msgspec.inspect.UnionType) else (node,)
