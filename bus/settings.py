@@ -113,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     retention_grace_hours: Annotated[float, msgspec.Meta(ge=0)] = 48.0
     secrets_dir: Path = Path("/nonexistent")
     webhook_private: bool = False  # let webhooks reach private addresses: for tests, and a LAN
+    # Factor on every wait of the webhooks' sender; tests hurry it.
+    webhook_pace: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     metrics_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s:]+:\d{1,5})?\Z")] = ""
     log_level: Annotated[str, msgspec.Meta(pattern=r"\A(debug|info|warning|error)\Z")] = "info"
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1

@@ -33,7 +33,7 @@ from contracts.requests import (
     PackageCampaign,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
-from contracts.webhooks import SetWebhook
+from contracts.webhooks import RetryDelivery, SetWebhook
 
 VERSION = "1.0.0"
 
@@ -58,6 +58,7 @@ COMMANDS: dict[str, tuple[type[msgspec.Struct], str]] = {
     "deleteCampaign": (DeleteCampaign, subjects.delete_campaign("{tenant}", "{campaign_id}")),
     "cancelAll": (CancelAll, subjects.cancel_all("{tenant}", "{command_id}")),
     "setWebhook": (SetWebhook, subjects.webhook("{tenant}", "{webhook_id}")),
+    "retryDelivery": (RetryDelivery, subjects.webhook("{tenant}", "{delivery_id}")),
 }
 
 OPERATIONS: list[type[msgspec.Struct]] = [
@@ -80,7 +81,7 @@ CAMPAIGN_EVENTS: dict[str, type[msgspec.Struct]] = {
     events.LINK_RESULT: events.LinkResult,
     events.DELETE_RESULT: events.CommandResult,
     events.CANCEL_ALL_RESULT: events.OpsResult,
-    events.WEBHOOK_RESULT: events.CommandResult,
+    f"{events.WEBHOOK_RESULT}.{{sequence}}": events.CommandResult,
     events.OPS_RESULT: events.OpsResult,
 }
 _DOCUMENTS: list[type[msgspec.Struct]] = [Script, CopyDeck, SpeechTimings]
@@ -212,6 +213,8 @@ def _add(
 def _describe(parameter: str) -> str:
     if parameter in ("revision", "base_revision"):
         return "A revision's number, from 1."
+    if parameter == "sequence":
+        return "The sequence that CONTROL gave to the command."
     if parameter == "stage":
         return "A planning stage's name."
     dash = " `-` for a request of its own." if parameter == "campaign_id" else ""

@@ -7,23 +7,36 @@ Bodies and signatures follow Standard Webhooks: headers `webhook-id`, `webhook-t
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from contracts.envelope import Envelope
 
-Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+EventKind = Literal["generation_result", "campaign_result"]
+"""What may be told; an event's `type` without its version."""
 
 
 class SetWebhook(Envelope, frozen=True, kw_only=True, tag="set_webhook.v1"):
     """Tell this address of every result of the tenant from now on; an empty `url` ends that.
 
-    `events` chooses among `generation_result` and `campaign_result`; empty means both.
+    `events` chooses what is told; empty means everything. The answer is the CommandResult
+    `webhook_result.<sequence>`, where the sequence is the one that CONTROL gave to the command: a
+    webhook may be set again under its id, and each time is answered.
     """
 
     url: Annotated[str, msgspec.Meta(max_length=2000)]
-    events: Annotated[list[str], msgspec.Meta(max_length=16)] = []
+    events: Annotated[list[EventKind], msgspec.Meta(max_length=16)] = []
+
+
+class RetryDelivery(Envelope, frozen=True, kw_only=True, tag="retry_delivery.v1"):
+    """Try a dead delivery again, from the first attempt on; the subject names it. Answered as
+    SetWebhook is.
+    """
+
+
+WebhookCommand = SetWebhook | RetryDelivery
+"""What may be said on `adgenx.ctl.<tenant>.webhook.<id>`."""
 
 
 class WebhookRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

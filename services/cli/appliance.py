@@ -44,8 +44,12 @@ STEADY_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 10.0
 STOP_SECONDS = 15.0
-ROLES = ("coordinator", "router", "intake")
+ROLES = ("coordinator", "router", "intake", "webhooks", "observer")
 """Services that are no models; each is `python -m services.<name>.run`."""
+
+METRICS_VARIABLE = "ADGENX_METRICS_LISTEN"
+ANY_PORT = "127.0.0.1:0"
+"""Where a service shows its metrics unless the variable says otherwise; set to nothing, nowhere."""
 
 PID_FILE = "appliance.pid"
 ALREADY_RUNNING = 3
@@ -136,6 +140,7 @@ async def serve(found: Settings, idle_seconds: float) -> None:
             # The services run in a folder of their own, where a relative path means another one.
             extra = os.pathsep.join(str(f.resolve()) for f in found.service_folders)
             environment = {
+                METRICS_VARIABLE: ANY_PORT,
                 **os.environ,
                 "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
                 "ADGENX_SERVICES_PATH": extra,

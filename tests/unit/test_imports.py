@@ -20,6 +20,7 @@ LIGHT = [
     "services.coordinator.run",
     "services.intake.run",
     "services.router.run",
+    "services.webhooks.run",
     "bus.worker.run",
     "contracts.requests",
 ]
