@@ -37,6 +37,24 @@ async def last_of_each(bus: Bus, stream: Stream | str, subject: str) -> list[Sto
     return sorted((m for m in found if m is not None), key=lambda m: m.sequence)
 
 
+async def after(
+    bus: Bus, stream: Stream | str, subject: str, sequence: int, most: int = 0
+) -> list[StoredMessage]:
+    """Return the messages of matching subjects that came after a sequence, in order.
+
+    For streams that keep what they are given. With `most`, about so many of them at a time; raises
+    UnknownOutcomeError when the server does not answer.
+    """
+    found: list[Msg] = []
+    query: dict[str, object] = {"next_by_subj": subject, "batch": BATCH, "max_bytes": BATCH_BYTES}
+    while True:
+        batch, end = await _batch(bus, stream, {**query, "seq": sequence + 1})
+        found += batch
+        if int(end.get("Nats-Num-Pending", "0")) == 0 or 0 < most <= len(found):
+            return [m for m in map(read_direct, found) if m is not None]
+        sequence = int(end["Nats-Last-Sequence"])
+
+
 async def messages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
     """Return the raw answers: one call up to 1024 subjects, pages of 1000 above.
 

@@ -13,6 +13,7 @@ import nats.errors
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    DeliverPolicy,
     DiscardPolicy,
     RetentionPolicy,
     StorageType,
@@ -171,14 +172,23 @@ def worker_consumer(service: str, ack_wait_seconds: float, workers: int) -> Cons
 
 
 def durable(
-    name: str, filters: list[str], *, ack_wait_seconds: float = 30.0, max_ack_pending: int = 1000
+    name: str,
+    filters: list[str],
+    *,
+    ack_wait_seconds: float = 30.0,
+    max_ack_pending: int = 1000,
+    from_now: bool = False,
 ) -> ConsumerConfig:
-    """Return an explicit-ack durable with our defaults; filters of one stream must not overlap."""
+    """Return an explicit-ack durable with our defaults; filters of one stream must not overlap.
+
+    `from_now`: it is not given what was there before it was made.
+    """
     one = filters[0] if len(filters) == 1 else None
     return ConsumerConfig(
         durable_name=name,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_seconds,
+        deliver_policy=DeliverPolicy.NEW if from_now else DeliverPolicy.ALL,
         max_deliver=-1,
         max_ack_pending=max_ack_pending,
         filter_subject=one,

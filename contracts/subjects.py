@@ -178,6 +178,11 @@ def campaign_command_patterns() -> list[str]:
     ]
 
 
+def request_event_patterns() -> list[str]:
+    """Every request's event that says who was chosen."""
+    return [event("*", "*", "*", capability.request_event) for capability in Capability]
+
+
 def result_patterns() -> list[str]:
     """Every request's result."""
     return [event("*", "*", "*", capability.result_event) for capability in Capability]

@@ -1,0 +1,1 @@
+"""Watches the bus and shows what it sees to Prometheus. Writes nothing."""
