@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import urllib3
 
-from bus import direct, gate
+from bus import direct
 from contracts import events, subjects
 from contracts.assets import (
     MAX_UPLOAD_BYTES,
@@ -37,6 +37,8 @@ from contracts.errors import (
 )
 from contracts.identity import NO_CAMPAIGN
 from contracts.subjects import CAMPAIGN, Stream
+from services.cli import asking
+from services.cli.asking import LOOK_AGAIN_SECONDS
 from services.cli.state import CampaignView
 
 if TYPE_CHECKING:
@@ -50,12 +52,9 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=events.Event)
 
-LOOK_AGAIN_SECONDS = 3.0
-"""A subscription may miss a message; the stream is read again this often."""
 LOOK_SOON_SECONDS = 0.2
 """Subscribers hear an event before the stream has stored it: one that was told in the very moment
 of the first look is missed by both, and shows in the second."""
-ANSWER_SECONDS = 60.0
 CHUNK = 1 << 20
 
 _event = msgspec.json.Decoder(events.AnyEvent)
@@ -192,35 +191,12 @@ class Client:
         return msgspec.structs.replace(asset, file="", ref=ref)
 
     async def _surely(self, subject: str, body: bytes) -> None:
-        """Publish once; an unknown outcome is asked again, which the gate makes harmless."""
-        async with asyncio.timeout(ANSWER_SECONDS):
-            while True:
-                with contextlib.suppress(UnknownOutcomeError):
-                    await gate.publish_once(self.bus, subject, body)
-                    return
+        await asking.say(self.bus, subject, body)
 
     async def _answer(self, campaign_id: str, request_id: str, name: str, kind: type[E]) -> E:
         """Wait for an event that answers a command."""
         subject = subjects.event(self.tenant, campaign_id, request_id, name)
-        arrived = asyncio.Event()
-
-        async def ring(_: Msg) -> None:
-            arrived.set()
-
-        subscription = await self.bus.nc.subscribe(subject, cb=ring)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                while True:
-                    found = await gate.last(self.bus, Stream.EVENTS, subject)
-                    if found is not None:
-                        return msgspec.json.decode(found.data, type=kind)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(arrived.wait(), LOOK_AGAIN_SECONDS)
-                    arrived.clear()
-        except TimeoutError:
-            raise UnknownOutcomeError(f"nobody answered {name} within a minute") from None
-        finally:
-            await subscription.unsubscribe()
+        return await asking.answer(self.bus, subject, kind)
 
     async def _messages(self, campaign_id: str) -> AsyncIterator[events.AnyEvent | events.Progress]:
         """Yield a campaign's events and progress: first what is, then what comes, for ever.
