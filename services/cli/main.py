@@ -57,6 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _campaign_commands(commands)
     _machine_commands(commands)
+    _webhook_commands(commands)
+    _dead_commands(commands)
     return parser
 
 
@@ -100,6 +102,53 @@ def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     _json(doctor)
     schema = _add(commands, "schema", _command("machine", "schema"), "write the message schemas")
     schema.add_argument("--out", metavar="DIR", help="a folder; standard output without it")
+
+
+def _group(commands: Any, name: str, summary: str) -> Any:  # noqa: ANN401 - see _add
+    """Add a command that has commands of its own."""
+    group = commands.add_parser(name, help=summary, description=summary)
+    return group.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _webhook_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    group = _group(commands, "webhook", "say who is told of results over HTTP")
+    set_ = _add(group, "set", _command("webhook", "set_webhook"), "tell an address of every result")
+    set_.add_argument("url", metavar="URL")
+    set_.add_argument("--id", default="", help="its name; setting it again replaces it")
+    set_.add_argument(
+        "--event",
+        dest="events",
+        action="append",
+        choices=["generation_result", "campaign_result"],
+        help="tell only these; may be given twice",
+    )
+    end = _add(group, "end", _command("webhook", "end"), "tell an address no longer")
+    end.add_argument("id", metavar="ID")
+    listing = _add(
+        group, "list", _command("webhook", "list_webhooks"), "list webhooks and their deliveries"
+    )
+    listing.add_argument("--dead", action="store_true", help="only deliveries that were given up")
+    _json(listing)
+    retry = _add(group, "retry", _command("webhook", "retry"), "try dead deliveries again")
+    retry.add_argument("delivery", metavar="DELIVERY", nargs="*")
+    retry.add_argument("--all", action="store_true", help="every one that is dead")
+    key = _add(group, "key", _command("webhook", "key"), "show a tenant's signing keys")
+    key.add_argument("tenant", metavar="TENANT")
+    key.add_argument("--rotate", action="store_true", help="make a new one; both sign for a day")
+
+
+def _dead_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    group = _group(commands, "dead", "look after jobs that no attempt could finish")
+    _json(_add(group, "list", _command("dead", "list_dead"), "list dead jobs"))
+    show = _add(group, "show", _command("dead", "show"), "tell a dead job's story")
+    _json(show)
+    for parser in (
+        show,
+        _add(group, "retry", _command("dead", "retry"), "ask for a dead job again"),
+        _add(group, "drop", _command("dead", "drop"), "forget a dead job"),
+    ):
+        parser.add_argument("job", metavar="JOB")
+        parser.add_argument("--service", default="", help="whose, if several gave it up")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
