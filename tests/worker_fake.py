@@ -60,7 +60,7 @@ ACTS = """
 import ctypes, os, signal, subprocess, sys, time
 from pathlib import Path
 from bus.worker.model import Media
-from contracts.errors import InvalidRequestError
+from contracts.errors import InvalidRequestError, RateLimitedError
 
 def make(task, request, report, files):
     steps = task.get("steps", 3)
@@ -105,6 +105,12 @@ def chatter(task, request, report, files):
     print('{"frame":"done"}', flush=True)
     os.write(1, b'{"frame":"failed"}\\n')
     sys.stderr.write("a word\\n")
+    yield from make(task, request, report, files)
+
+def limited(task, request, report, files):
+    with open(task["log"], encoding="ascii") as log:
+        if len(log.readlines()) <= task["times"]:
+            raise RateLimitedError("not so fast", retry_after_seconds=task["after"])
     yield from make(task, request, report, files)
 
 def die(task, request, report, files):

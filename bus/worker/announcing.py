@@ -1,22 +1,27 @@
-"""What a service says of itself: at start, every few seconds, and when it stops in order.
+"""What a worker says of itself: at start, when its model comes or goes, and every few seconds.
 
-Several workers of a service share one record. One that stops withdraws the service; any other that
-hears of it announces the service again at once.
+Each worker has a record of its own, so that one which stops takes nothing with it but itself. On
+its way out it says that it is unavailable, for whoever listens, and removes the record; those of
+workers that were killed are removed by the next worker of the service that starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import re
+import secrets
+import socket
 import time
+from collections.abc import Callable
 
-import msgspec
 import structlog
-from nats.aio.msg import Msg
 
-from bus.connection import Bus
-from bus.records import Records, subject_of
-from bus.worker.folder import ServiceFolder
+from bus.records import Records
+from bus.worker.attempt import Bench
+from bus.worker.state import either
+from contracts import subjects
 from contracts.errors import TransientError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
@@ -24,56 +29,78 @@ from contracts.subjects import Bucket
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 10.0
+FORGOTTEN_SECONDS = 120.0
+"""A record that is so old has no worker any more; a living one would put it back in a moment."""
+_HOST_CHARACTERS = 32
+_NO_KEY = re.compile(r"[^A-Za-z0-9]+")
 
-_record = msgspec.json.Decoder(ServiceRecord)
+
+def worker_name() -> str:
+    """Return a name that no other worker has, by which a person finds its process."""
+    host = _NO_KEY.sub("-", socket.gethostname().partition(".")[0]).strip("-") or "host"
+    return f"{host[:_HOST_CHARACTERS]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class Announcer:
-    """Keeps the record of one service fresh. Several workers of a service say the same."""
+    """Keeps the record of one worker fresh. `busy` counts the jobs in its hands."""
 
-    def __init__(self, bus: Bus, service: ServiceFolder, revision: str) -> None:
-        self._bus = bus
-        self._service = service
+    def __init__(self, bench: Bench, revision: str, busy: Callable[[], int]) -> None:
+        self._bench = bench
+        self._bus = bench.bus
+        self._name = bench.service.name
         self._revision = revision
-        self._records = Records(bus, Bucket.SERVICES, ServiceRecord)
-        self._withdrawn = asyncio.Event()
+        self._busy = busy
+        self._worker = worker_name()
+        self._records = Records(bench.bus, Bucket.SERVICES, ServiceRecord)
+        self._bell = bench.state.bell()
 
     async def run(self) -> None:
         """Announce until the bus is stopping, then withdraw."""
-        subject = subject_of(Bucket.SERVICES, self._service.name)
-        await self._bus.nc.subscribe(subject, cb=self._heard)
+        await self._clean()
         while not self._bus.stopping.is_set():
-            self._withdrawn.clear()
-            await self._say(ServiceState.READY)
-            await self._pause()
-        await self._say(ServiceState.UNAVAILABLE, "the service was stopped")
+            self._bell.clear()
+            await self._say(self._bench.state.reason)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(either(self._bell, self._bus.stopping), EVERY_SECONDS)
+            with contextlib.suppress(TransientError):
+                await self._bench.switch.read()
+        revision = await self._say("the worker was stopped")
+        if revision:
+            with contextlib.suppress(TransientError):
+                await self._records.delete(self._key, revision)
 
-    async def _pause(self) -> None:
-        """Wait until it is time, until this worker stops, or until another has withdrawn us."""
-        events = (self._bus.stopping, self._withdrawn)
-        waits = [asyncio.create_task(event.wait()) for event in events]
+    @property
+    def _key(self) -> str:
+        return subjects.worker_key(self._name, self._worker)
+
+    async def _clean(self) -> None:
+        """Remove what workers of this service have left that were killed."""
         try:
-            await asyncio.wait(waits, timeout=EVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
+            for record in await self._records.under(self._name):
+                if time.time() - record.value.announced_at > FORGOTTEN_SECONDS:
+                    await self._records.delete(record.key, record.revision)
+        except TransientError as error:
+            log.info("services.unswept", error=error.message)
 
-    async def _heard(self, message: Msg) -> None:
-        """Hear what a worker of this service has said."""
-        with contextlib.suppress(msgspec.DecodeError):
-            if _record.decode(message.data).state is not ServiceState.READY:
-                self._withdrawn.set()
-
-    async def _say(self, state: ServiceState, reason: str = "") -> None:
+    async def _say(self, reason: str) -> int:
+        """Put the record; return its revision, or 0 if that is not known."""
+        resident_since = self._bench.pool.resident_since
+        manifest = self._bench.service.manifest
         record = ServiceRecord(
-            manifest=self._service.manifest,
+            manifest=manifest,
             revision=self._revision,
-            state=state,
-            workers=self._service.manifest.resources.concurrency,
+            state=ServiceState.UNAVAILABLE if reason else ServiceState.READY,
+            workers=manifest.resources.concurrency,
             announced_at=time.time(),
+            worker=self._worker,
             reason=reason,
+            busy=self._busy(),
+            resident=resident_since > 0,
+            resident_since=resident_since,
+            memory_gb=self._bench.pool.memory_gb(),
         )
         try:
-            await self._records.put(self._service.name, record)
+            return await self._records.put(self._key, record)
         except TransientError as error:
             log.info("service.unheard", error=error.message)
+            return 0

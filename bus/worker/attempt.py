@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -22,25 +22,29 @@ from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
 from bus.worker.folder import ServiceFolder
 from bus.worker.frames import RunJob, Ticked
+from bus.worker.holding import Hold
 from bus.worker.inputs import InputCache
 from bus.worker.model import Media
-from bus.worker.pool import Pool
+from bus.worker.pool import Pool, UnloadableError
 from bus.worker.process import ModelProcess
 from bus.worker.progress import Reporter
-from bus.worker.spool import Finished, Made, Spool
-from bus.worker.verdict import Failed, Lost, Outcome, Returned, Succeeded
-from contracts import canonical
+from bus.worker.spool import SYNC_FROM_SECONDS, Finished, Litter, Made, Spool, reference
+from bus.worker.state import State
+from bus.worker.switch import Switch
+from bus.worker.verdict import Failed, Lost, Outcome, Refused, Returned, Succeeded
+from contracts import canonical, pricing
 from contracts.artifacts import ArtifactRef
 from contracts.codec import encode
 from contracts.errors import (
     AdgenxError,
     DeadlineExpiredError,
+    ErrorInfo,
     JobCancelledError,
     ModelFailedError,
     SpoolError,
     StoreUnavailableError,
 )
-from contracts.jobs import Job, Run
+from contracts.jobs import Job
 
 log = structlog.get_logger(__name__)
 
@@ -60,45 +64,67 @@ class Bench:
         self.service = service
         self.artifacts = artifacts
         self.spool = spool
-        self.pool = Pool(service)
+        self.litter = Litter()
+        self.state = State()
+        self.switch = Switch(bus, service.name, self.state)
+        self.pool = Pool(service, self.state)
         self.inputs = InputCache(spool.inputs, artifacts)
 
 
-class Attempt:
-    """Works on one claimed job. `stop` ends it early; what that means is decided by the caller."""
+class _OffError(Exception):
+    """The service is turned off: no start may be made."""
 
-    def __init__(self, bench: Bench, job: Job, held: Run) -> None:
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.message)
+        self.info = info
+
+
+class _Stored(NamedTuple):
+    """A run whose outputs are stored and durable."""
+
+    outputs: list[ArtifactRef]
+    run_seconds: float
+
+
+class Attempt:
+    """Works on one claimed job. `Hold.stop` ends it early; what that means the caller decides."""
+
+    def __init__(self, bench: Bench, job: Job, hold: Hold) -> None:
         self._bench = bench
         self._job = job
-        self._held = held
+        self._hold = hold
         self._process: ModelProcess | None = None
         self._waiting: asyncio.Timeout | None = None
-        self._stopped = asyncio.Event()
 
-    def stop(self) -> None:
-        """End it soon: the claim was lost, the job cancelled, or the worker shall end."""
-        self._stopped.set()
+    def _stop(self) -> None:
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())
         if self._process is not None:
             self._process.cancel()
 
-    async def outcome(self) -> Outcome:
+    async def outcome(self) -> Outcome:  # noqa: PLR0911 - one return for each way to end
         """Work, and say what came of it; never raises but for being cancelled itself."""
+        self._hold.on_stop = self._stop
         try:
             async with asyncio.timeout(self._seconds_left()):
                 return await self._work()
         except TimeoutError:
-            self.stop()
             return Failed(DeadlineExpiredError("the deadline passed while it was made").info())
+        except UnloadableError:
+            return Returned()
+        except _OffError as off:
+            return Refused(off.info)
         except JobCancelledError:
-            if self._stopped.is_set():
+            if self._hold.stopped.is_set():
                 return Returned()  # the record says whether it was cancelled, superseded or drained
             return Failed(ModelFailedError("the model said CANCELLED, which nobody was").info())
         except AdgenxError as error:
-            return Lost(error.info()) if error.retryable else Failed(error.info())
+            info = error.info()
+            return Lost(info) if info.retryable else Failed(info)
         except OSError as error:  # this machine's disk is full or broken: no fault of the job
             return Lost(SpoolError(f"the worker's disk: {error.strerror}").info())
+        finally:
+            self._hold.on_stop = None
 
     def _seconds_left(self) -> float | None:
         if not self._job.deadline_at:
@@ -106,30 +132,30 @@ class Attempt:
         return max(0.0, self._job.deadline_at - time.time())
 
     async def _work(self) -> Outcome:
-        bench, job = self._bench, self._job
         adopted = await self._receipt()
         if adopted is not None:
             return adopted
-        finished = bench.spool.find(job.job_id, job.request)  # one open(): no thread is worth it
-        if finished is None or not await self._kept(finished):
-            finished = await self._run()
-            await self._patiently(lambda: self._store(finished))
-        return await self._with_receipt(self._succeeded(finished))
+        stored = await self._adopted() or await self._run()
+        return await self._with_receipt(self._succeeded(stored))
 
-    async def _kept(self, finished: Finished) -> bool:
-        """Store a result found in the spool; False if its bytes are no longer what they were."""
-        try:
-            await self._patiently(lambda: self._store(finished))
-        except (HashMismatchError, FileNotFoundError) as error:
-            log.warning("spool.damaged", job_id=self._job.job_id, error=str(error))
-            await asyncio.to_thread(self._bench.spool.remove, self._job.job_id)
-            return False
-        return True
-
-    async def _run(self) -> Finished:
+    async def _adopted(self) -> _Stored | None:
+        """Store a result that lies in the spool; None if none does, or not as it was made."""
         bench, job = self._bench, self._job
-        scratch = bench.spool.scratch()  # one mkdir()
-        reporter = Reporter(bench.bus, job, self._held.attempt)
+        finished = bench.spool.find(job.job_id, job.request)  # one open(): no thread is worth it
+        if finished is None:
+            return None
+        try:
+            return await self._patiently(lambda: self._store(finished))
+        except (HashMismatchError, FileNotFoundError) as error:
+            log.warning("spool.damaged", job_id=job.job_id, error=str(error))
+            await asyncio.to_thread(bench.spool.remove, job.job_id)
+            return None
+
+    async def _run(self) -> _Stored:
+        bench, job = self._bench, self._job
+        self._check_on()
+        scratch = bench.spool.scratch()
+        reporter = Reporter(bench.bus, job, self._hold.claim.run.attempt)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 paths, process = await self._ready(scratch, stack)
@@ -140,22 +166,25 @@ class Attempt:
                 media = await self._in_process(process, frame, reporter)
             made = Made(media, time.monotonic() - began)
             await reporter.finish()
-            return await asyncio.to_thread(
-                bench.spool.keep, job.job_id, job.request, job.tenant, made
-            )
+            return await self._kept(made)
         finally:
-            await asyncio.to_thread(bench.spool.discard, scratch)
+            bench.litter.add(scratch)
+
+    def _check_on(self) -> None:
+        off = self._bench.switch.off
+        if off is not None:
+            raise _OffError(off)
 
     async def _ready(
         self, scratch: Path, stack: contextlib.AsyncExitStack
     ) -> tuple[dict[str, str], ModelProcess]:
-        """Bring the inputs and lend a loaded process; `stop` ends the wait for either."""
+        """Bring the inputs and lend a loaded process; a stop ends the wait for either."""
         refs = list(canonical.inputs(self._job.request))
         try:
             async with asyncio.timeout(None) as self._waiting:
-                if self._stopped.is_set():
+                if self._hold.stopped.is_set():
                     raise JobCancelledError("stopped before it began")
-                paths = await self._patiently(lambda: self._bring(refs, scratch))
+                paths = await self._patiently(lambda: self._bring(refs, scratch)) if refs else {}
                 return paths, await stack.enter_async_context(self._bench.pool.take())
         except TimeoutError:
             raise JobCancelledError("stopped while it was made ready") from None
@@ -163,8 +192,6 @@ class Attempt:
             self._waiting = None
 
     async def _bring(self, refs: list[ArtifactRef], scratch: Path) -> dict[str, str]:
-        if not refs:
-            return {}
         folder = scratch / "inputs"
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # of a try before
         return await self._bench.inputs.bring(refs, folder)
@@ -181,12 +208,14 @@ class Attempt:
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
 
-        if self._stopped.is_set():
+        if self._hold.stopped.is_set():
             raise JobCancelledError("stopped before it began")
+        self._check_on()  # the inputs and the loading may have taken long
         self._process = process
         try:
             media = await process.run(frame, on_tick)
-            await asyncio.gather(*tasks, return_exceptions=True)  # what comes later is newer
+            if tasks:
+                await asyncio.gather(*tasks, return_exceptions=True)  # what comes later is newer
             return media  # noqa: TRY300 - reads as the order of events
         except asyncio.CancelledError:
             process.kill()  # a deadline: the process must not work on unseen
@@ -194,7 +223,42 @@ class Attempt:
         finally:
             self._process = None
 
-    async def _store(self, finished: Finished) -> None:
+    async def _kept(self, made: Made) -> _Stored:
+        """Store a run's outputs; first into the spool, unless making them again costs less."""
+        bench, job = self._bench, self._job
+        if self._is_trifle(made):
+            try:
+                return await self._store_at_once(made)
+            except StoreUnavailableError as error:
+                log.warning("store.away", job_id=job.job_id, error=error.message)
+        finished = await asyncio.to_thread(
+            bench.spool.keep, job.job_id, job.request, job.tenant, made
+        )
+        return await self._patiently(lambda: self._store(finished))
+
+    def _is_trifle(self, made: Made) -> bool:
+        """Say whether a run was short, and no provider was paid for it."""
+        cost = self._bench.service.manifest.cost
+        paid = cost.per_run or cost.per_output_second or cost.per_megapixel
+        return not paid and made.run_seconds < SYNC_FROM_SECONDS
+
+    async def _store_at_once(self, made: Made) -> _Stored:
+        """Store outputs from the scratch where they lie."""
+        artifacts, tenant = self._bench.artifacts, self._job.tenant
+        if len(made.media) == 1:
+            stored = [await artifacts.put(made.media[0].path, tenant, made.media[0].media_type)]
+        else:
+            stored = await asyncio.gather(
+                *(artifacts.put(m.path, tenant, m.media_type) for m in made.media)
+            )
+        await artifacts.make_durable()
+        outputs = [
+            reference(media, put.key, put.sha256, put.size_bytes)
+            for media, put in zip(made.media, stored, strict=True)
+        ]
+        return _Stored(outputs, made.run_seconds)
+
+    async def _store(self, finished: Finished) -> _Stored:
         artifacts = self._bench.artifacts
         await asyncio.gather(
             *(
@@ -203,10 +267,12 @@ class Attempt:
             )
         )
         await artifacts.make_durable()
+        return _Stored(finished.outputs, finished.run_seconds)
 
-    def _succeeded(self, finished: Finished) -> Succeeded:
-        cost = self._bench.service.manifest.cost
-        return Succeeded(finished.outputs, cost.per_run + cost.per_second * finished.run_seconds)
+    def _succeeded(self, stored: _Stored) -> Succeeded:
+        manifest = self._bench.service.manifest
+        cost = pricing.charge(manifest, self._job.request, stored.run_seconds)
+        return Succeeded(stored.outputs, cost)
 
     async def _receipt(self) -> Succeeded | None:
         """Return what this service stored for this job before, if it keeps receipts."""
@@ -239,7 +305,7 @@ class Attempt:
             except StoreUnavailableError as error:
                 log.warning("store.away", job_id=self._job.job_id, error=error.message)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopped.wait(), pause * (0.5 + random.random()))  # noqa: S311 - jitter
-            if self._stopped.is_set():
+                await asyncio.wait_for(self._hold.stopped.wait(), pause * (0.5 + random.random()))  # noqa: S311 - jitter
+            if self._hold.stopped.is_set():
                 raise JobCancelledError("stopped while the store was away")
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -45,6 +45,7 @@ from contracts.errors import (
     JobCancelledError,
     ModelFailedError,
     OutOfMemoryError,
+    SpoolError,
 )
 
 NICENESS = 5
@@ -59,20 +60,32 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Pipe:
-    """The way up to the worker; frames from any thread stay whole."""
+    """The way up to the worker; frames from any thread stay whole.
+
+    Outputs wait for the frame after them: what ends a run, or the next progress. A short run is
+    then two writes and not four.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._waiting: Ticked | None = None
+        self._held = b""
         self._phase = ""
         self._sent_at = 0.0
 
     def send(self, frame: Answer) -> None:
-        """Write a frame, after the progress that still waits."""
+        """Write a frame, after the progress and the outputs that still wait."""
         with self._lock:
-            self._flush()
-            self._write(frame)
+            self._flush(line(frame))
+
+    def hold(self, frame: Made) -> None:
+        """Keep an output back until the next frame is written; raises what encoding it raises."""
+        text = line(frame)
+        answer_decoder.decode(text)  # a slip of the model is told to the model
+        with self._lock:
+            self._take_waiting()
+            self._held += text
 
     def tick(self, frame: Ticked) -> None:
         """Write progress now, or keep the newest of it back for a moment."""
@@ -83,13 +96,15 @@ class Pipe:
                 self._phase, self._sent_at = frame.phase, now
                 self._flush()
 
-    def _flush(self) -> None:
+    def _take_waiting(self) -> None:
         if self._waiting is not None:
-            self._write(self._waiting)
+            self._held += line(self._waiting)
             self._waiting = None
 
-    def _write(self, frame: Answer) -> None:
-        view = memoryview(line(frame))
+    def _flush(self, last: bytes = b"") -> None:
+        self._take_waiting()
+        view = memoryview(self._held + last)
+        self._held = b""
         while view:
             view = view[os.write(self._descriptor, view) :]
 
@@ -208,13 +223,19 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
             raise JobCancelledError("the job was cancelled")
         pipe.tick(Ticked(done=index(done), total=index(total), phase=phase))
 
+    scratch = Path(job.scratch)
     try:
-        for media in model.run(job.request, report, JobFiles(job.inputs, Path(job.scratch))):
+        scratch.mkdir(exist_ok=True)
+    except OSError as error:
+        pipe.send(failed(SpoolError(f"the worker's disk: {error.strerror}")))
+        return
+    try:
+        for media in model.run(job.request, report, JobFiles(job.inputs, scratch)):
             if not isinstance(media, Media):
                 raise TypeError(f"run() yielded {type(media).__name__}, not Media")  # noqa: TRY301 - reported below like every mistake of a model
             if inbox.cancelled(job.job_id):
                 raise JobCancelledError("the job was cancelled")  # noqa: TRY301 - as in report
-            pipe.send(answer_decoder.decode(line(Made(media=media))))  # a slip of the model is told
+            pipe.hold(Made(media=media))
         pipe.send(Done())
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise anything; it becomes a typed error
         pipe.send(failed(error))

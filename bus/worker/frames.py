@@ -14,8 +14,9 @@ the model's code runs. What the model prints goes to standard error, and from th
     (the next run)                    ->
 
 One run at a time. `inputs` maps the sha256 of every input artifact to a local file; outputs are
-new files inside `scratch`. `failed` instead of `ready` says that loading failed. A closed standard
-input means: end at once, with everything you have started.
+new files inside `scratch`, a folder that the child makes if it is not there. `failed` instead of
+`ready` says that loading failed. A closed standard input means: end at once, with everything you
+have started.
 """
 
 from __future__ import annotations

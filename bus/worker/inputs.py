@@ -36,7 +36,7 @@ class InputCache:
         wanted = {ref.sha256: ref for ref in refs}
         if not wanted:
             return {}
-        await asyncio.to_thread(target.mkdir)
+        await asyncio.to_thread(target.mkdir, parents=True)
         paths = {sha256: target / sha256 for sha256 in wanted}
         links = (self._link(wanted[s], path) for s, path in paths.items())
         for result in await asyncio.gather(*links, return_exceptions=True):

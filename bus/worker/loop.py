@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import secrets
 import time
 from collections.abc import Callable
@@ -15,30 +16,28 @@ from typing import TypeVar
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 
 from bus import gate, telemetry, topology
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.consume import Delivery, ack, consume, nak
-from bus.records import Conflict, Records, check_key, subject_of
+from bus.records import Conflict, Records, check_key
 from bus.worker import verdict
 from bus.worker.announcing import Announcer
 from bus.worker.attempt import Attempt, Bench
 from bus.worker.folder import ServiceFolder, engine_revision
+from bus.worker.holding import Claim, Hold, Holding
 from bus.worker.spool import Spool
-from bus.worker.verdict import Act, Failed, Outcome, Returned, Verdict, Worker
+from bus.worker.state import either
+from bus.worker.verdict import Act, Failed, Outcome, Refused, Returned, Verdict, Worker
 from contracts import subjects
 from contracts.codec import encode
-from contracts.errors import TransientError, UnsupportedVersionError
+from contracts.errors import UnsupportedVersionError
 from contracts.jobs import Buried, Job, JobRecord, Run
 from contracts.subjects import Bucket, Stream
 
 log = structlog.get_logger(__name__)
 
-BEATS_PER_ACK_WAIT = 3
-LOOK_SECONDS = 2.0
-"""A running job's claim is read again this often; a change that is heard of, at once."""
 NAK_SECONDS = 0.2
 MAX_PENDING = 256
 """Deliveries of one service in all its workers' hands; each worker asks only for what it can do."""
@@ -60,7 +59,6 @@ class _Head(msgspec.Struct, frozen=True, kw_only=True):
 
 _job = msgspec.json.Decoder(Job)
 _head = msgspec.json.Decoder(_Head)
-_run = msgspec.json.Decoder(Run)
 _UNREADABLE = (ValueError, RecursionError)
 """Whatever bytes can do to a decoder; msgspec's own errors and broken UTF-8 are ValueErrors."""
 
@@ -75,15 +73,6 @@ def _read(decoder: msgspec.json.Decoder[J], data: bytes) -> J:
     return job
 
 
-class Claim:
-    """A claim that is held: the run as it was written, and its revision."""
-
-    def __init__(self, key: str, run: Run, revision: int) -> None:
-        self.key = key
-        self.run = run
-        self.revision = revision
-
-
 class Loop:
     """Serves one service with as many jobs at once as its manifest allows."""
 
@@ -93,11 +82,12 @@ class Loop:
         self._name = bench.service.name
         self._runs = Records(bus, Bucket.RUNS, Run)
         self._jobs = Records(bus, Bucket.JOBS, JobRecord)
-        self._heard: dict[str, tuple[str, asyncio.Event]] = {}
+        self._holding = Holding(bus, self._name, self._still_mine)
+        self._bell = bench.state.bell()
+        self.busy = 0
 
     async def run(self) -> None:
-        """Take jobs until the bus is stopping; what is in hand is given back."""
-        resources = self._bench.service.manifest.resources
+        """Take jobs while nothing forbids it, until the bus is stopping; give back what is held."""
         await topology.ensure_consumer(
             self._bus,
             Stream.JOBS,
@@ -105,27 +95,56 @@ class Loop:
                 self._name, self._bus.settings.ack_wait_seconds, workers=MAX_PENDING
             ),
         )
-        changes = subject_of(Bucket.RUNS, f"{self._name}.*")
-        listening = await self._bus.nc.subscribe(changes, cb=self._changed)
+        watching = asyncio.create_task(self._holding.run())
+        try:
+            while not self._bus.stopping.is_set():
+                await (self._idle() if self._bench.state.reason else self._serve())
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        """Take jobs until there is a reason not to, or the bus is stopping."""
+        ending = asyncio.Event()
+        watch = asyncio.create_task(self._end_when_closed(ending))
+        concurrency = self._bench.service.manifest.resources.concurrency
         try:
             await consume(
-                self._bus, Stream.JOBS, self._name, self.handle, in_flight=resources.concurrency
+                self._bus,
+                Stream.JOBS,
+                self._name,
+                self.handle,
+                in_flight=concurrency,
+                until=ending,
             )
         finally:
-            with contextlib.suppress(Exception):  # the connection may be gone
-                await listening.unsubscribe()
+            watch.cancel()
 
-    async def _changed(self, message: Msg) -> None:
-        """Hear that somebody else has written the record of a run in hand: it is read again."""
-        heard = self._heard.get(message.subject.rpartition(".")[2])
-        if heard is None:
+    async def _end_when_closed(self, ending: asyncio.Event) -> None:
+        while not self._bench.state.reason and not self._bus.stopping.is_set():
+            self._bell.clear()
+            await either(self._bell, self._bus.stopping)
+        ending.set()
+
+    async def _idle(self) -> None:
+        """Wait for whatever forbids it to be over; a model that does not load is tried again."""
+        self._bell.clear()
+        if self._bench.state.refused:
+            await either(self._bell, self._bus.stopping)
             return
-        owner, event = heard
-        with contextlib.suppress(msgspec.DecodeError):
-            run = _run.decode(message.data)
-            if run.owner == owner and not run.state.terminal:
-                return
-        event.set()
+        recovering = asyncio.create_task(self._bench.pool.recover())
+        stopping = asyncio.create_task(self._bus.stopping.wait())
+        try:
+            await asyncio.wait({recovering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            recovering.cancel()
+            await asyncio.gather(recovering, return_exceptions=True)
+
+    async def _still_mine(self, claim: Claim) -> bool:
+        held = claim.run
+        record = await self._runs.get(claim.key)
+        return verdict.mine(record.value if record else None, held)
 
     async def handle(self, delivery: Delivery) -> None:
         """See one delivery through. Raises TransientError to abandon it, unacknowledged."""
@@ -136,14 +155,21 @@ class Loop:
             log.warning("job.unreadable", subject=delivery.subject, error=str(error))
             await self._refuse(delivery, str(error))
             return
-        with telemetry.canonical(
-            "job.settled", service=self._name, job_id=job.job_id, request_id=job.request_id
-        ) as line:
-            act, run = await self._through(delivery, job)
-            line["act"] = act.value
-            if run is not None:
-                line.update(state=run.state.value, attempt=run.attempt)
-                line["error"] = run.error.code if run.error else ""
+        if self._bench.state.reason:
+            await nak(self._bus, delivery, NAK_SECONDS)  # it came while the reason did
+            return
+        self.busy += 1
+        try:
+            with telemetry.canonical(
+                "job.settled", service=self._name, job_id=job.job_id, request_id=job.request_id
+            ) as line:
+                act, run = await self._through(delivery, job)
+                line["act"] = act.value
+                if run is not None:
+                    line.update(state=run.state.value, attempt=run.attempt)
+                    line["error"] = run.error.code if run.error else ""
+        finally:
+            self.busy -= 1
 
     async def _refuse(self, delivery: Delivery, why: str) -> None:
         """End a job whose message this worker cannot read: failed if its ids can be, else buried.
@@ -176,15 +202,20 @@ class Loop:
         worker = Worker(
             owner=secrets.token_hex(8),
             max_attempts=self._bench.service.manifest.resources.max_attempts,
+            deadline_at=job.deadline_at,
         )
         spool = self._bench.spool
         decided, claim = await self._claim(
             job, worker, lambda: spool.find(job.job_id, job.request) is not None
         )
-        while decided.act is Act.RUN:
-            assert claim is not None
-            outcome = await self._attempt(delivery, job, claim)
-            decided = await self._settle(claim, outcome, worker)
+        if claim is not None and decided.act is Act.RUN:
+            hold = Hold(delivery, claim)
+            while decided.act in (Act.RUN, Act.WAIT):
+                if decided.act is Act.RUN:
+                    outcome = await self._attempt(job, hold)
+                    decided = await self._settle(claim, outcome, worker)
+                else:
+                    decided = await self._wait(hold, decided.delay_seconds, worker)
         run = decided.write or (claim.run if claim else None)
         await self._act(delivery, job, decided, run)
         return decided.act, run
@@ -216,56 +247,43 @@ class Loop:
             return await self._runs.create(key, run)
         return await self._runs.update(key, run, revision)
 
-    async def _attempt(self, delivery: Delivery, job: Job, claim: Claim) -> Outcome:
+    async def _attempt(self, job: Job, hold: Hold) -> Outcome:
         """Work with heartbeats; ends early when the claim is lost or the worker shall end."""
-        attempt = Attempt(self._bench, job, claim.run)
-        work = asyncio.create_task(attempt.outcome())
-        watch = [
-            asyncio.create_task(self._beat(delivery)),
-            asyncio.create_task(self._look(job.job_id, claim, attempt)),
-            asyncio.create_task(self._drain(attempt)),
-        ]
-        try:
-            return await work
-        finally:
-            work.cancel()
-            for task in watch:
-                task.cancel()
-            await asyncio.gather(*watch, return_exceptions=True)
-            self._heard.pop(job.job_id, None)
+        with self._holding.watching(hold):
+            return await Attempt(self._bench, job, hold).outcome()
 
-    async def _beat(self, delivery: Delivery) -> None:
-        while True:
-            await asyncio.sleep(self._bus.settings.ack_wait_seconds / BEATS_PER_ACK_WAIT)
-            with contextlib.suppress(Exception):  # the next beat tries again
-                await self._bus.nc.publish(delivery.reply, b"+WPI")
-
-    async def _look(self, job_id: str, claim: Claim, attempt: Attempt) -> None:
-        """Stop the attempt once the record is no longer my claim."""
-        heard = asyncio.Event()
-        self._heard[job_id] = (claim.run.owner, heard)
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(heard.wait(), LOOK_SECONDS)
-            heard.clear()
-            with contextlib.suppress(TransientError):
-                record = await self._runs.get(claim.key)
-                if not verdict.mine(record.value if record else None, claim.run):
-                    attempt.stop()
-                    return
-
-    async def _drain(self, attempt: Attempt) -> None:
-        await self._bus.stopping.wait()
-        attempt.stop()
+    async def _wait(self, hold: Hold, seconds: float, worker: Worker) -> Verdict:
+        """Wait in place for the next start of a job, with heartbeats as if it ran."""
+        with self._holding.watching(hold), contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hold.stopped.wait(), seconds)
+        if hold.stopped.is_set():
+            return await self._settle(hold.claim, Returned(), worker)
+        off = self._bench.switch.off
+        if off is not None:
+            return await self._settle(hold.claim, Refused(off), worker)
+        held = hold.claim.run
+        return await self._decide(hold.claim, held, lambda run: verdict.resume(run, held))
 
     async def _settle(self, claim: Claim, outcome: Outcome, worker: Worker) -> Verdict:
-        """Write what the outcome means for the record as it is; a refused write is read again."""
-        found: Run | None = claim.run
+        """Write what the outcome means for the record as it is."""
+        held = claim.run
+        found: Run | None = held
         if isinstance(outcome, Returned):
             record = await self._runs.get(claim.key)
             found, claim.revision = (record.value, record.revision) if record else (None, 0)
+        dice = random.random()  # noqa: S311 - jitter
+        return await self._decide(
+            claim,
+            found,
+            lambda run: verdict.settle(run, held, outcome, worker, time.time(), dice=dice),
+        )
+
+    async def _decide(
+        self, claim: Claim, found: Run | None, decide: Callable[[Run | None], Verdict]
+    ) -> Verdict:
+        """Decide and write; a refused write is read and decided again."""
         while True:
-            decided = verdict.settle(found, claim.run, outcome, worker, time.time())
+            decided = decide(found)
             if decided.write is None:
                 return decided
             written = await self._runs.update(claim.key, decided.write, claim.revision)
@@ -277,13 +295,17 @@ class Loop:
 
     async def _act(self, delivery: Delivery, job: Job, decided: Verdict, run: Run | None) -> None:
         if decided.bury and run is not None:
-            subject = subjects.dead(self._name, job.job_id)
-            await gate.publish_once(self._bus, subject, encode(Buried(job=job, run=run)))
+            await self._bury(job, run)
         if decided.act is Act.ACK:
             await ack(self._bus, delivery)
-            await asyncio.to_thread(self._bench.spool.remove, job.job_id)
+            if self._bench.spool.holds(job.job_id):
+                await asyncio.to_thread(self._bench.spool.remove, job.job_id)
         elif decided.act is Act.NAK:
-            await nak(self._bus, delivery, NAK_SECONDS)
+            await nak(self._bus, delivery, max(NAK_SECONDS, decided.delay_seconds))
+
+    async def _bury(self, job: Job, run: Run) -> None:
+        buried = Buried(job=job, run=run, at=run.ended_at)
+        await gate.publish_once(self._bus, subjects.dead(self._name, job.job_id), encode(buried))
 
 
 def _dead_of(subject: str) -> str:
@@ -296,9 +318,11 @@ async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     revision = await asyncio.to_thread(engine_revision, service)
     spool = await asyncio.to_thread(Spool, bus.settings.spool_dir, service.name, revision)
     bench = Bench(bus, service, artifacts, spool)
-    announcing = asyncio.create_task(Announcer(bus, service, revision).run())
+    await bench.switch.start()
+    loop = Loop(bus, bench)
+    announcing = asyncio.create_task(Announcer(bench, revision, lambda: loop.busy).run())
     try:
-        await Loop(bus, bench).run()
+        await loop.run()
         await announcing
     finally:
         announcing.cancel()

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ from contracts.errors import (
     JobCancelledError,
     ModelFailedError,
     OutOfMemoryError,
+    RunError,
     StalledError,
 )
 
@@ -82,10 +84,28 @@ def _classes(root: type[AdgenxError]) -> dict[str, type[AdgenxError]]:
     return found | {root.code: root}
 
 
+class ReportedError(RunError):
+    """An error whose code only the model's own code knows: it travels as it was told."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.message, field=info.field)
+        self._info = info
+
+    def info(self) -> ErrorInfo:
+        """Return the error as the model told it, its policy included."""
+        return self._info
+
+
 def typed(info: ErrorInfo) -> AdgenxError:
-    """Return the typed error behind its code; an unknown one is a ModelFailedError."""
-    kind = _classes(AdgenxError).get(info.code, ModelFailedError)
-    return kind(info.message, field=info.field)
+    """Return the typed error behind its code; an unknown one is a ReportedError."""
+    kind = _classes(AdgenxError).get(info.code)
+    if kind is None:
+        return ReportedError(info)
+    return kind(info.message, field=info.field, retry_after_seconds=info.retry_after_seconds)
+
+
+def _nothing() -> None:
+    """Be called when nobody has asked to be."""
 
 
 class _Wire(asyncio.SubprocessProtocol):
@@ -94,6 +114,7 @@ class _Wire(asyncio.SubprocessProtocol):
     def __init__(self, service: str) -> None:
         self.frames: asyncio.Queue[Answer | None] = asyncio.Queue()
         self.exited = asyncio.Event()
+        self.on_exit: Callable[[], None] = _nothing
         self.complaint = ""
         self._log = log.bind(service=service)
         self._answers = b""
@@ -136,6 +157,7 @@ class _Wire(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         self.exited.set()
+        self.on_exit()
         # What it wrote last may still be in the pipe, or a stray grandchild may hold that open.
         asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.finish)
 
@@ -171,6 +193,10 @@ class ModelProcess:
     def usable(self) -> bool:
         """Say whether another job may be given to it."""
         return self._usable and not self._wire.exited.is_set()
+
+    def when_exited(self, call: Callable[[], None]) -> None:
+        """Call once the process is gone, however that came."""
+        self._wire.on_exit = call
 
     async def exited(self) -> None:
         """Return when the process is gone."""
@@ -288,17 +314,12 @@ class ModelProcess:
 
     def _checked(self, media: Media, job: RunJob, before: list[Media]) -> Media:
         """Return the output if it is a new file of the job's scratch with a name of its own."""
-        if not media.path.resolve().is_relative_to(Path(job.scratch).resolve()):
-            wrong = "is not in the job's scratch folder"
-        elif not media.path.is_file():
-            wrong = "does not exist"
-        elif media.path.is_symlink():
-            wrong = "is a link and no file"
-        elif any(media.path.samefile(m.path) for m in before):
+        wrong = _wrong_file(media.path, job.scratch)
+        if not wrong and any(media.path.samefile(m.path) for m in before):
             wrong = "is the file of another"
-        elif any(media.name == m.name for m in before):
+        if not wrong and any(media.name == m.name for m in before):
             wrong = "has the name of another"
-        else:
+        if not wrong:
             return media
         self.kill()  # it is still at work
         raise ModelFailedError(f"output {media.name!r} {wrong}")
@@ -306,6 +327,20 @@ class ModelProcess:
     def _misspoke(self, frame: Answer) -> AdgenxError:
         self.kill()
         return ChildLostError(f"the model's process said {type(frame).__name__} out of turn")
+
+
+def _wrong_file(path: Path, scratch: str) -> str:
+    """Say what is wrong with an output's path; "" if it is a plain file below the scratch."""
+    # Directly in the folder is where nearly every file is: no need to resolve seven components.
+    if str(path.parent) != scratch and not path.resolve().is_relative_to(Path(scratch).resolve()):
+        return "is not in the job's scratch folder"
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return "does not exist"
+    if stat.S_ISLNK(mode):
+        return "is a link and no file"
+    return "" if stat.S_ISREG(mode) else "is no plain file"
 
 
 async def start(

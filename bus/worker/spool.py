@@ -11,6 +11,7 @@ The marker holds the hash of every file, and the upload checks it: torn bytes ar
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import itertools
@@ -36,6 +37,8 @@ PART_SECONDS = 3600.0
 """A download that was begun so long ago was broken off."""
 SYNC_FROM_SECONDS = 1.0
 """A run as long as this is worth an fsync; a shorter one is repeated sooner than that."""
+LITTER_SECONDS = 0.2
+"""How long scratch folders lie about after their runs."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -76,14 +79,8 @@ class Spool:
         os.close(self._lock)
 
     def scratch(self) -> Path:
-        """Return a fresh folder for one run."""
-        folder = self._own / str(next(self._numbers))
-        folder.mkdir()
-        return folder
-
-    def discard(self, folder: Path) -> None:
-        """Remove a scratch folder."""
-        shutil.rmtree(folder, ignore_errors=True)
+        """Return a fresh path for one run's scratch folder; whoever uses it first makes it."""
+        return self._own / str(next(self._numbers))
 
     def keep(self, job_id: str, request: Request, tenant: str, made: Made) -> Finished:
         """Move a run's outputs out of its scratch and mark them as finished."""
@@ -95,7 +92,8 @@ class Spool:
         for number, media in enumerate(made.media):
             path = part / str(number)
             media.path.rename(path)
-            outputs.append(_ref(media, path, tenant))
+            digest, size = sha256_of(path)
+            outputs.append(reference(media, artifact_key(tenant, digest), digest, size))
             if sync:
                 _fsync(path)
         finished = Finished(
@@ -124,6 +122,10 @@ class Spool:
         mine = (canonical.request_hash(request), self._revision)
         return found if (found.request_hash, found.revision) == mine else None
 
+    def holds(self, job_id: str) -> bool:
+        """Say whether anything of a job lies here; one stat(), for no thread's worth."""
+        return (self._done / job_id).exists()
+
     def remove(self, job_id: str) -> None:
         """Forget a result: it is committed, or nobody wants it any more."""
         shutil.rmtree(self._done / job_id, ignore_errors=True)
@@ -140,6 +142,33 @@ class Spool:
             with contextlib.suppress(FileNotFoundError):
                 if now - part.stat().st_mtime > PART_SECONDS:
                     part.unlink()
+
+
+class Litter:
+    """Scratch folders that nobody needs any more: a thread removes them together, soon.
+
+    Not at once, for it is no part of any job, and a hop to a thread for each would be.
+    """
+
+    def __init__(self) -> None:
+        self._folders: list[Path] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, folder: Path) -> None:
+        """Have a folder removed, if it was made at all."""
+        self._folders.append(folder)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LITTER_SECONDS, self._collect)
+
+    def _collect(self) -> None:
+        folders, self._folders, self._timer = self._folders, [], None
+        asyncio.get_running_loop().run_in_executor(None, _remove_all, folders)
+
+
+def _remove_all(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _occupy(parent: Path) -> tuple[Path, int]:
@@ -169,13 +198,13 @@ def _remove_abandoned(folder: Path) -> None:
         os.close(lock)
 
 
-def _ref(media: Media, path: Path, tenant: str) -> ArtifactRef:
-    digest, size = sha256_of(path)
+def reference(media: Media, key: str, sha256: str, size_bytes: int) -> ArtifactRef:
+    """Return what names an output from now on."""
     return ArtifactRef(
-        key=artifact_key(tenant, digest),
-        sha256=digest,
+        key=key,
+        sha256=sha256,
         media_type=media.media_type,
-        size_bytes=size,
+        size_bytes=size_bytes,
         name=media.name,
         width=media.width,
         height=media.height,

@@ -6,6 +6,10 @@ hit the new holder. The fence is (attempt, owner): any other change to the recor
 revision that moved, does not void a claim.
 
 A verdict's write is a compare-and-set. Refused, it means: read the record and decide again.
+
+A lost start that may be repeated is written down at once, with the moment before which there is no
+further one (`Run.not_before`): claimed, where the worker waits in place, or idle, where it gives
+the job back. Either way the attempt counts starts, and the next one is counted when it is made.
 """
 
 from __future__ import annotations
@@ -14,9 +18,13 @@ from enum import StrEnum
 
 import msgspec
 
+from bus.worker import retry
 from contracts.artifacts import ArtifactRef
 from contracts.errors import ChildLostError, ErrorInfo, PoisonError, StalledError
 from contracts.jobs import JobRecord, Run, RunState
+
+FAILURES_KEPT = 10
+"""Errors of lost starts that a record keeps: the newest."""
 
 _LOST_CODES = frozenset({ChildLostError.code, StalledError.code})
 
@@ -26,27 +34,35 @@ class Act(StrEnum):
 
     RUN = "run"
     """The claim is mine: run the model, or adopt what is finished."""
+    WAIT = "wait"
+    """The claim is mine and its start was lost: wait so long, then begin another."""
     ACK = "ack"
     """The run is terminal or the job is gone: the message may go."""
     NAK = "nak"
-    """The attempt was given back: the message shall come again, to anybody."""
+    """The attempt was given back: the message shall come again after the delay, to anybody."""
     SILENCE = "silence"
     """The claim is somebody else's: neither ack nor nak."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Write this record, if any, then act. `bury`: tell DEAD before the ack."""
+    """Write this record, if any, then act. `bury`: tell DEAD before the ack. `delay_seconds` is
+    for WAIT and NAK; 0 leaves a nak's delay to the worker.
+    """
 
     act: Act
     write: Run | None = None
     bury: bool = False
+    delay_seconds: float = 0.0
 
 
 class Worker(msgspec.Struct, frozen=True, kw_only=True):
-    """Who decides: `owner` is unique to one delivery in one process."""
+    """Who decides, and on what terms: `owner` is unique to one delivery in one process;
+    `deadline_at` is the job's, in Unix seconds, 0 for none.
+    """
 
     owner: str
     max_attempts: int
+    deadline_at: float = 0.0
 
 
 class Succeeded(msgspec.Struct, frozen=True):
@@ -72,7 +88,16 @@ class Returned(msgspec.Struct, frozen=True):
     """The worker cannot go on, through no fault of the job: the attempt does not count."""
 
 
-Outcome = Succeeded | Failed | Lost | Returned
+class Refused(msgspec.Struct, frozen=True):
+    """No start may be made, now or later: the job fails with this, and the attempt does not count.
+
+    An operator has turned the service off.
+    """
+
+    error: ErrorInfo
+
+
+Outcome = Succeeded | Failed | Lost | Returned | Refused
 
 _ACK = Verdict(Act.ACK)
 _SILENCE = Verdict(Act.SILENCE)
@@ -101,11 +126,13 @@ def claim(run: Run | None, worker: Worker, *, job_key: str, adoptable: bool, now
         return Verdict(Act.ACK, bury=poisoned(run))
     if run.owner == worker.owner:
         return Verdict(Act.RUN)  # my own claim, whose answer I never heard
+    if run.not_before > now and not adoptable:
+        return Verdict(Act.NAK, delay_seconds=run.not_before - now)
     if run.attempt >= worker.max_attempts and not adoptable:
-        return _poison(run, run.error, now)
+        return _poison(run, now)
     attempt = run.attempt if adoptable and run.attempt else run.attempt + 1
     claimed = msgspec.structs.replace(
-        run, attempt=attempt, owner=worker.owner, state=RunState.CLAIMED
+        run, attempt=attempt, owner=worker.owner, state=RunState.CLAIMED, not_before=0.0
     )
     return Verdict(Act.RUN, claimed)
 
@@ -119,36 +146,88 @@ def mine(run: Run | None, held: Run) -> bool:
     )
 
 
-def settle(  # noqa: PLR0911 - one return for each row of the table
-    run: Run | None, held: Run, outcome: Outcome, worker: Worker, now: float
+def settle(
+    run: Run | None, held: Run, outcome: Outcome, worker: Worker, now: float, *, dice: float
 ) -> Verdict:
-    """Decide what an outcome means for the record as it is now; `held` is my claim."""
-    if run is None:
-        return _ACK  # the job was deleted
-    if run.state.terminal:
-        return _ACK  # cancelled, or committed by me before: that is the truth
+    """Decide what an outcome means for the record as it is now; `held` is my claim.
+
+    `dice`, uniform in [0, 1), is the jitter of the wait before a further start.
+    """
     if not mine(run, held):
-        return _SILENCE
+        return _lost_claim(run)
+    assert run is not None
     match outcome:
         case Succeeded(outputs=outputs, cost=cost):
             ended = msgspec.structs.replace(
-                run, state=RunState.OK, outputs=outputs, cost=cost, error=None, ended_at=now
+                run,
+                state=RunState.OK,
+                outputs=outputs,
+                cost=cost,
+                error=None,
+                not_before=0.0,
+                ended_at=now,
             )
             return Verdict(Act.ACK, ended)
         case Failed(error=error):
             return _fail(run, error, now)
-        case Lost(error=error) if run.attempt < worker.max_attempts:
-            again = msgspec.structs.replace(run, attempt=run.attempt + 1, error=error)
-            return Verdict(Act.RUN, again)
-        case Lost(error=error) if error.code in _LOST_CODES:
-            return _poison(run, error, now)
         case Lost(error=error):
-            return _fail(run, error, now)
+            return _lost(run, error, worker, now, dice)
         case Returned():
-            idle = msgspec.structs.replace(
-                run, attempt=run.attempt - 1, owner="", state=RunState.IDLE
-            )
-            return Verdict(Act.NAK, idle)
+            return _returned(run, now)
+        case Refused(error=error):
+            unmade = msgspec.structs.replace(run, attempt=_starts(run))
+            return _fail(unmade, error, now)
+
+
+def resume(run: Run | None, held: Run) -> Verdict:
+    """Decide after a wait in place: the next start is counted, if the claim still is mine."""
+    if not mine(run, held):
+        return _lost_claim(run)
+    assert run is not None
+    again = msgspec.structs.replace(run, attempt=run.attempt + 1, not_before=0.0)
+    return Verdict(Act.RUN, again)
+
+
+def _lost_claim(run: Run | None) -> Verdict:
+    """Gone (the job was deleted) or terminal (cancelled, or committed by me before): that is the
+    truth. Else the claim is somebody else's.
+    """
+    return _ACK if run is None or run.state.terminal else _SILENCE
+
+
+def _lost(run: Run, error: ErrorInfo, worker: Worker, now: float, dice: float) -> Verdict:
+    if run.attempt >= worker.max_attempts:
+        if error.code in _LOST_CODES:
+            return _poison(with_failure(run, error), now)
+        return _fail(run, error, now)
+    left = worker.deadline_at - now if worker.deadline_at else None
+    # The starts and not the failures: a worker that was killed has left no error behind.
+    wait = retry.pause(run.attempt, error, left, dice)
+    if wait is None:
+        return _fail(run, error, now)
+    noted = msgspec.structs.replace(with_failure(run, error), not_before=now + wait)
+    if retry.in_place(wait):
+        return Verdict(Act.WAIT, noted, delay_seconds=wait)
+    idle = msgspec.structs.replace(noted, owner="", state=RunState.IDLE)
+    return Verdict(Act.NAK, idle, delay_seconds=wait)
+
+
+def _returned(run: Run, now: float) -> Verdict:
+    idle = msgspec.structs.replace(run, attempt=_starts(run), owner="", state=RunState.IDLE)
+    return Verdict(Act.NAK, idle, delay_seconds=max(0.0, run.not_before - now))
+
+
+def _starts(run: Run) -> int:
+    """Return how many starts count when the claimed one is given back.
+
+    In the middle of a wait the attempt is that of the start which was lost: it stays counted.
+    """
+    return run.attempt if run.not_before else run.attempt - 1
+
+
+def with_failure(run: Run, error: ErrorInfo) -> Run:
+    """Return the run with one more lost start in it."""
+    return msgspec.structs.replace(run, failures=[*run.failures, error][-FAILURES_KEPT:])
 
 
 def poisoned(run: Run) -> bool:
@@ -157,11 +236,13 @@ def poisoned(run: Run) -> bool:
 
 
 def _fail(run: Run, error: ErrorInfo, now: float) -> Verdict:
-    ended = msgspec.structs.replace(run, state=RunState.FAILED, error=error, ended_at=now)
+    ended = msgspec.structs.replace(
+        run, state=RunState.FAILED, error=error, not_before=0.0, ended_at=now
+    )
     return Verdict(Act.ACK, ended)
 
 
-def _poison(run: Run, last: ErrorInfo | None, now: float) -> Verdict:
-    why = f": {last.message}" if last else ""
+def _poison(run: Run, now: float) -> Verdict:
+    why = f": {run.failures[-1].message}" if run.failures else ""
     error = PoisonError(f"{run.attempt} attempts lost the model's process{why}").info()
     return msgspec.structs.replace(_fail(run, error, now), bury=True)

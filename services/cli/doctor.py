@@ -23,12 +23,15 @@ from bus.records import Records
 from contracts.errors import AdgenxError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
+from contracts.webhooks import DeliveryState
+from services.cli import dead, webhook
 from services.cli.exit_status import ExitStatus
 from services.cli.reach import impatient
 
 if TYPE_CHECKING:
     import argparse
 
+    from bus.connection import Bus
     from bus.settings import Settings
 
 State = Literal["ok", "note", "bad"]
@@ -129,13 +132,44 @@ async def _bus(found: Settings) -> list[Finding]:
     try:
         async with connected(impatient(found), "adgenx-doctor") as bus:
             findings = [Finding("bus", "ok", f"answers at {found.nats_url}")]
+            unsettled = [await _dead_jobs(bus), await _dead_deliveries(bus)]
             records = await Records(bus, Bucket.SERVICES, ServiceRecord).under()
     except AdgenxError as error:
         if os.environ.get("ADGENX_NATS_URL"):  # somebody else's: `adgenx run` will not start one
             return [Finding("bus", "bad", error.message, "start it, or unset ADGENX_NATS_URL")]
         return [Finding("bus", "note", error.message, "`adgenx run` starts one")]
-    findings += [_service(r.value) for r in sorted(records, key=lambda r: r.key)]
-    return findings
+    best: dict[str, ServiceRecord] = {}
+    for worker in sorted((r.value for r in records), key=_standing):
+        best[worker.manifest.name] = worker
+    findings += [_service(best[name]) for name in sorted(best)]
+    return findings + unsettled
+
+
+async def _dead_jobs(bus: Bus) -> Finding:
+    """Say what lies in DEAD: it stays there until a person looks."""
+    found = await dead.everything(bus)
+    if not found:
+        return Finding("dead jobs", "ok", "none")
+    services = ", ".join(sorted({d.service for d in found}))
+    return Finding("dead jobs", "note", f"{len(found)} of {services}", "`adgenx dead list`")
+
+
+async def _dead_deliveries(bus: Bus) -> Finding:
+    """Say which webhooks were given up."""
+    states = [d.state for d in await webhook.deliveries_of(bus)]
+    count = states.count(DeliveryState.DEAD)
+    if not count:
+        return Finding(
+            "webhooks", "ok", f"{states.count(DeliveryState.PENDING)} pending, none dead"
+        )
+    remedy = "`adgenx webhook list --dead`, then `adgenx webhook retry`"
+    return Finding("webhooks", "note", f"{count} given up", remedy)
+
+
+def _standing(worker: ServiceRecord) -> tuple[bool, float]:
+    """Order the workers of a service: one that serves stands for those that do not."""
+    silent = time.time() - worker.announced_at > ANNOUNCED_SECONDS
+    return worker.state is ServiceState.READY and not silent, worker.announced_at
 
 
 def _service(record: ServiceRecord) -> Finding:

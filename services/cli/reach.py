@@ -125,7 +125,8 @@ async def all_announced(deadline: float) -> None:
         records = Records(bus, Bucket.SERVICES, ServiceRecord)
         while time.monotonic() < deadline:
             with contextlib.suppress(TransientError):
-                serving = {r.key for r in await records.under() if r.value.state is READY}
+                announced = [r.value for r in await records.under()]
+                serving = {w.manifest.name for w in announced if w.state is READY}
                 if wanted <= serving:
                     return
             await asyncio.sleep(0.1)

@@ -1,9 +1,9 @@
-"""Who is there: what services announce, read again and again."""
+"""Who is there: what the workers of each service announce, read again and again, made one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,7 +34,7 @@ class Directory:
         """Read what is announced; say whether anything that routing looks at has changed."""
         if time.monotonic() - self._read_at < FRESH_SECONDS:
             return False
-        found = {r.value.manifest.name: r.value for r in await self._records.under()}
+        found = merged((r.value for r in await self._records.under()), self._clock())
         self._read_at = time.monotonic()
         changed = _essence(found) != _essence(self._known)
         self._known = found
@@ -50,6 +50,43 @@ class Directory:
         return self._known.get(name)
 
 
+def merged(workers: Iterable[ServiceRecord], now: float) -> dict[str, ServiceRecord]:
+    """Return one record for each service, by name; `now` in Unix seconds.
+
+    Only workers count that were heard of lately and, where some of them are ready, those; of
+    several engines' the newest. A service none of whose workers was heard of is as the last said.
+    """
+    by_name: dict[str, list[ServiceRecord]] = {}
+    for worker in workers:
+        by_name.setdefault(worker.manifest.name, []).append(worker)
+    return {name: _one(found, now) for name, found in by_name.items()}
+
+
+def _one(workers: list[ServiceRecord], now: float) -> ServiceRecord:
+    fresh = [w for w in workers if now - w.announced_at <= SILENT_SECONDS]
+    ready = [w for w in fresh if w.state is ServiceState.READY]
+    candidates = ready or fresh
+    if not candidates:
+        return max(workers, key=lambda w: w.announced_at)
+    # While a new version is rolled out both announce themselves in turns: the version decides.
+    newest = max(candidates, key=lambda w: (_version(w), w.announced_at))
+    same = [w for w in candidates if w.revision == newest.revision]
+    return msgspec.structs.replace(
+        newest,
+        worker="",
+        workers=sum(w.workers for w in same),
+        busy=sum(w.busy for w in same),
+        resident=any(w.resident for w in same),
+        resident_since=min((w.resident_since for w in same if w.resident), default=0.0),
+        memory_gb=sum(w.memory_gb for w in same),
+        announced_at=max(w.announced_at for w in same),
+    )
+
+
+def _version(worker: ServiceRecord) -> tuple[int, ...]:
+    return tuple(int(part) for part in worker.manifest.version.split("."))
+
+
 def _judged(service: ServiceRecord, now: float) -> ServiceRecord:
     if now - service.announced_at <= SILENT_SECONDS:
         return service
@@ -59,4 +96,10 @@ def _judged(service: ServiceRecord, now: float) -> ServiceRecord:
 
 
 def _essence(known: dict[str, ServiceRecord]) -> dict[str, ServiceRecord]:
-    return {n: msgspec.structs.replace(s, announced_at=0.0) for n, s in known.items()}
+    """Leave out what changes with every announcement and decides nothing."""
+    return {
+        name: msgspec.structs.replace(
+            service, announced_at=0.0, busy=0, memory_gb=0.0, resident_since=0.0
+        )
+        for name, service in known.items()
+    }

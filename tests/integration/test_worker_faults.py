@@ -20,12 +20,11 @@ from bus.connection import EXIT_LOST, Bus
 from bus.records import Records
 from bus.servers import NatsServer
 from bus.settings import Settings
-from bus.worker.announcing import EVERY_SECONDS
+from bus.worker.announcing import FORGOTTEN_SECONDS
 from bus.worker.folder import ServiceFolder
-from bus.worker.loop import Buried
 from contracts import subjects
 from contracts.codec import encode
-from contracts.jobs import Job, RunState
+from contracts.jobs import Buried, Job, RunState
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket, Stream
 
@@ -100,25 +99,35 @@ async def test_a_model_that_says_cancelled_unasked_fails_and_does_not_come_again
     assert (run.state, run.error.code, len(script.runs)) == (RunState.FAILED, "MODEL_FAILED", 1)
 
 
-async def test_a_worker_that_stops_does_not_withdraw_the_service_of_another(
+async def test_each_worker_has_a_record_of_its_own_and_takes_only_that_along(
     rig: Rig, service: ServiceFolder
 ) -> None:
-    announced = Records(rig.bus, Bucket.SERVICES, ServiceRecord)
-
-    async def said(times: int) -> bool:
-        return await rig.writes(Bucket.SERVICES) >= times
-
-    async def ready() -> bool:
-        found = await announced.get(NAME)
-        return found is not None and found.value.state is ServiceState.READY
-
     async with working(rig.settings, service):
-        await eventually(lambda: said(1))
+        await eventually(lambda: rig.announced(1))
+        (first,) = await rig.workers()
         async with working(rig.settings, service):
-            await eventually(lambda: said(2))
-        assert await rig.writes(Bucket.SERVICES) >= 3, "the second one has withdrawn"
-        await eventually(ready, EVERY_SECONDS / 2)
-    assert not await ready()
+            await eventually(lambda: rig.announced(2))
+            assert {w.state for w in await rig.workers()} == {ServiceState.READY}
+        assert [w.worker for w in await rig.workers()] == [first.worker]
+    assert await rig.workers() == []
+
+
+async def test_a_start_removes_the_records_of_workers_that_were_killed(
+    rig: Rig, service: ServiceFolder
+) -> None:
+    with process(rig.settings, service) as worker:
+        await eventually(lambda: rig.announced(1))
+        worker.send_signal(signal.SIGKILL)
+    (left,) = await rig.workers()
+    table = Records(rig.bus, Bucket.SERVICES, ServiceRecord)
+    old = msgspec.structs.replace(left, announced_at=left.announced_at - FORGOTTEN_SECONDS)
+    await table.put(subjects.worker_key(NAME, left.worker), old)
+    async with working(rig.settings, service):
+
+        async def replaced() -> bool:
+            return [w.worker == left.worker for w in await rig.workers()] == [False]
+
+        await eventually(replaced)
 
 
 async def test_nothing_runs_for_a_job_that_another_service_does_now(
@@ -228,7 +237,9 @@ async def test_a_job_that_costs_every_worker_its_life_is_buried_unrun(
     assert (run.state, run.error.code, len(script.runs)) == (RunState.FAILED, "POISON", 2)
     found = await gate.last(rig.bus, Stream.DEAD, subjects.dead(NAME, asked.job_id))
     assert found is not None
-    assert msgspec.json.decode(found.data, type=Buried) == Buried(job=asked, run=run)
+    assert msgspec.json.decode(found.data, type=Buried) == Buried(
+        job=asked, run=run, at=run.ended_at
+    )
 
 
 async def test_every_job_in_hand_is_given_back_when_the_worker_stops(

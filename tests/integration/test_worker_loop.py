@@ -19,17 +19,14 @@ from worker_rig import CAMPAIGN, TENANT, Cable, Rig, process, worker_settings, w
 from bus import gate
 from bus.artifacts import Artifacts
 from bus.connection import Bus
-from bus.records import Records
 from bus.settings import Settings
-from bus.worker.folder import ServiceFolder, engine_revision
-from bus.worker.loop import Buried
+from bus.worker.folder import ServiceFolder
 from contracts import subjects
 from contracts.artifacts import ArtifactRef
 from contracts.codec import encode
 from contracts.events import Progress
-from contracts.jobs import JobState, RunState
-from contracts.manifest import ServiceRecord, ServiceState
-from contracts.subjects import Bucket, Stream
+from contracts.jobs import Buried, JobState, RunState
+from contracts.subjects import Stream
 
 pytestmark = pytest.mark.integration
 
@@ -285,17 +282,6 @@ async def test_a_worker_that_stops_while_its_model_loads_does_not_wait_for_it(
     assert (run.state, run.attempt, len(script.runs)) == (RunState.OK, 1, 1)
 
 
-async def test_a_model_that_cannot_load_fails_the_job_and_says_why(
-    rig: Rig, service: ServiceFolder, script: Script
-) -> None:
-    (service.path / "acts.py").write_text("import a_module_that_is_not_there\n")
-    async with working(rig.settings, service):
-        run = await rig.ended(await rig.ask(script.request()))
-    assert run.error is not None
-    assert (run.error.code, run.attempt) == ("MODEL_FAILED", 1)
-    assert "a_module_that_is_not_there" in run.error.message
-
-
 async def test_a_store_that_is_away_costs_patience_and_no_second_run(
     rig: Rig, service: ServiceFolder, tmp_path: Path
 ) -> None:
@@ -462,21 +448,3 @@ async def test_several_jobs_at_once_have_a_process_each(rig: Rig, tmp_path: Path
         for job in jobs:
             await rig.ended(job)
     assert len({script.runs[0] for script in scripts}) == 3
-
-
-async def test_a_service_announces_itself_and_withdraws(rig: Rig, service: ServiceFolder) -> None:
-    announced = Records(rig.bus, Bucket.SERVICES, ServiceRecord)
-    states: list[tuple[ServiceState, str]] = []
-
-    async def said(state: ServiceState) -> bool:
-        found = await announced.get(NAME)
-        if found is not None:
-            states.append((found.value.state, found.value.reason))
-            assert found.value.manifest == service.manifest
-            assert found.value.revision == engine_revision(service)
-        return bool(states) and states[-1][0] is state
-
-    async with working(rig.settings, service):
-        await eventually(lambda: said(ServiceState.READY))
-    assert await said(ServiceState.UNAVAILABLE)
-    assert states[-1][1], "it says why"

@@ -18,6 +18,7 @@ from contracts.errors import (
     ChildLostError,
     ErrorInfo,
     ModelFailedError,
+    RateLimitedError,
     StoreUnavailableError,
 )
 
@@ -167,10 +168,16 @@ async def test_an_error_without_a_code_of_its_own_is_not_tried_again(
         ("ARTIFACT_MISSING", ArtifactMissingError),
         ("STORE_UNAVAILABLE", StoreUnavailableError),
         ("INTERNAL", AdgenxError),
-        ("A_NEWER_CODE", ModelFailedError),
+        ("RATE_LIMITED", RateLimitedError),
     ],
 )
 def test_an_errors_code_leads_back_to_its_very_class(code: str, kind: type[AdgenxError]) -> None:
-    error = typed(ErrorInfo(code=code, message="m", field="width"))
+    error = typed(ErrorInfo(code=code, message="m", field="width", retry_after_seconds=7.0))
     assert type(error) is kind
-    assert (error.message, error.field) == ("m", "width")
+    assert (error.message, error.field, error.retry_after_seconds) == ("m", "width", 7.0)
+
+
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_code_that_only_the_model_knows_keeps_its_policy(*, retryable: bool) -> None:
+    told = ErrorInfo(code="A_NEWER_CODE", message="m", retryable=retryable, retry_after_seconds=2.0)
+    assert typed(told).info() == told

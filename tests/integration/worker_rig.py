@@ -29,6 +29,7 @@ from contracts.capability import Capability
 from contracts.codec import encode
 from contracts.identity import job_id_of
 from contracts.jobs import Job, JobRecord, JobState, Run, RunState
+from contracts.manifest import ServiceRecord
 from contracts.requests import Request
 from contracts.subjects import Bucket, Stream
 
@@ -170,6 +171,23 @@ class Rig:
             wanted = msgspec.structs.replace(found.value, **fields)
             if isinstance(await self.runs.update(key, wanted, found.revision), int):
                 return
+
+    async def nudge(self, job: Job) -> None:
+        """Have a job delivered before its time: its message is put anew, as a sweep would."""
+        subject = subjects.job(NAME, job.job_id)
+        found = await gate.last(self.bus, Stream.JOBS, subject)
+        assert found is not None
+        await gate.remove(self.bus, Stream.JOBS, found.sequence)
+        await gate.publish_once(self.bus, subject, found.data)
+
+    async def workers(self) -> list[ServiceRecord]:
+        """Return what the workers of the scripted service announce."""
+        table = Records(self.bus, Bucket.SERVICES, ServiceRecord)
+        return [record.value for record in await table.under(NAME)]
+
+    async def announced(self, count: int) -> bool:
+        """Say whether so many workers announce themselves."""
+        return len(await self.workers()) == count
 
     async def writes(self, bucket: Bucket = Bucket.RUNS) -> int:
         """Return how many records were ever written to a bucket."""

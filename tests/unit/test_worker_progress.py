@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.connection import Bus
+from bus.consume import Delivery
 from bus.worker import progress
 from bus.worker.attempt import Attempt, Bench
 from bus.worker.frames import RunJob, Ticked
+from bus.worker.holding import Claim, Hold
 from bus.worker.model import Media
 from bus.worker.process import ModelProcess, OnTick
 from bus.worker.progress import EVERY_SECONDS, Reporter
@@ -116,6 +118,18 @@ def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> 
     assert [p.done for _, p in ether.heard] == [3]
 
 
+class On:
+    """A switch that nobody has touched."""
+
+    off = None
+
+
+class Able:
+    """A bench whose service is on."""
+
+    switch = On()
+
+
 class Sudden:
     """A model's process whose whole output is read at once."""
 
@@ -129,7 +143,8 @@ def test_a_run_that_is_over_at_once_is_told_in_its_order(ether: Ether) -> None:
     async def told() -> list[float]:
         talk = reporter(ether)
         held = Run(attempt=2, owner="me", state=RunState.CLAIMED, job_key="t.c.r")
-        attempt = Attempt(cast("Bench", None), JOB, held)
+        hold = Hold(cast("Delivery", None), Claim("svc.j", held, 1))
+        attempt = Attempt(cast("Bench", Able()), JOB, hold)
         frame = RunJob(job_id="j", request=JOB.request, inputs={}, scratch="/scratch")
         await attempt._in_process(cast("ModelProcess", Sudden()), frame, talk)
         await talk.finish()

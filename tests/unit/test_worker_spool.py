@@ -23,6 +23,7 @@ BYTES = b"a picture of a lamp"
 
 def finish(spool: Spool, job_id: str = "j1", seconds: float = 0.1) -> Finished:
     scratch = spool.scratch()
+    scratch.mkdir()
     path = scratch / "0.png"
     path.write_bytes(BYTES)
     media = Media(path=path, media_type="image/png", name="image", width=64, metadata={"a": "b"})
@@ -78,6 +79,8 @@ def test_a_second_result_of_a_job_replaces_the_first(tmp_path: Path) -> None:
 def test_a_start_sweeps_what_dead_workers_left_and_spares_the_living(tmp_path: Path) -> None:
     living, dead = Spool(tmp_path, "svc", "r1"), Spool(tmp_path, "svc", "r1")
     kept_scratch, left_scratch = living.scratch(), dead.scratch()
+    kept_scratch.mkdir()
+    left_scratch.mkdir()
     os.close(dead._lock)  # what the kernel does for a killed process
     fresh, old = finish(living, "fresh"), finish(living, "old")
     long_ago = time.time() - KEEP_SECONDS - 60
@@ -103,8 +106,8 @@ def test_a_worker_that_starts_during_anothers_sweep_keeps_its_scratch(
 
     monkeypatch.setattr(fcntl, "flock", overtaken)
     spool = Spool(tmp_path, "svc", "r1")
-    assert spool.scratch().is_dir()
-    assert others[0].scratch().is_dir()
+    assert spool.scratch().parent.is_dir()
+    assert others[0].scratch().parent.is_dir()
 
 
 def test_closing_removes_the_scratch_and_keeps_results(tmp_path: Path) -> None:

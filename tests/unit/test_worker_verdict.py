@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.worker import verdict
-from bus.worker.verdict import Act, Failed, Lost, Outcome, Returned, Succeeded, Worker
+from bus.worker.retry import IN_PLACE_SECONDS
+from bus.worker.verdict import Act, Failed, Lost, Outcome, Refused, Returned, Succeeded, Worker
 from contracts.artifacts import ArtifactRef
 from contracts.capability import Capability
 from contracts.errors import (
     ChildLostError,
+    DisabledError,
     ModelFailedError,
+    ProviderUnavailableError,
+    RateLimitedError,
     StalledError,
     StoreUnavailableError,
 )
@@ -28,6 +32,7 @@ REF = ArtifactRef(key="t/sha256/aa/aa", sha256="a" * 64, media_type="image/png",
 MADE = Succeeded([REF], 0.5)
 LOST = Lost(ChildLostError("killed").info())
 FAILED = Failed(ModelFailedError("dry").info())
+REFUSED = Refused(DisabledError("off").info())
 TERMINAL = [RunState.OK, RunState.FAILED, RunState.CANCELLED]
 
 
@@ -116,7 +121,13 @@ def test_a_redelivered_poison_is_buried_again_before_the_ack() -> None:
     assert decide(poison) == verdict.Verdict(Act.ACK, bury=True)
 
 
-@pytest.mark.parametrize("outcome", [MADE, FAILED, LOST, Returned()])
+def settle(
+    found: Run | None, held: Run, outcome: Outcome, worker: Worker = ME, dice: float = 0.5
+) -> verdict.Verdict:
+    return verdict.settle(found, held, outcome, worker, NOW, dice=dice)
+
+
+@pytest.mark.parametrize("outcome", [MADE, FAILED, LOST, Returned(), REFUSED])
 @pytest.mark.parametrize(
     ("found", "act"),
     [
@@ -131,7 +142,8 @@ def test_a_redelivered_poison_is_buried_again_before_the_ack() -> None:
 def test_who_holds_the_claim_no_more_writes_nothing(
     found: Run | None, act: Act, outcome: Outcome
 ) -> None:
-    assert verdict.settle(found, run(), outcome, ME, NOW) == verdict.Verdict(act)
+    assert settle(found, run(), outcome) == verdict.Verdict(act)
+    assert verdict.resume(found, run()) == verdict.Verdict(act)
 
 
 @pytest.mark.parametrize(
@@ -139,14 +151,15 @@ def test_who_holds_the_claim_no_more_writes_nothing(
     [
         (MADE, Act.ACK, RunState.OK, None, 1),
         (FAILED, Act.ACK, RunState.FAILED, "MODEL_FAILED", 1),
-        (LOST, Act.RUN, RunState.CLAIMED, "CHILD_LOST", 2),
+        (LOST, Act.WAIT, RunState.CLAIMED, None, 1),
         (Returned(), Act.NAK, RunState.IDLE, None, 0),
+        (REFUSED, Act.ACK, RunState.FAILED, "NOT_IMPLEMENTED", 0),
     ],
 )
 def test_what_each_outcome_writes(
     outcome: Outcome, act: Act, state: RunState, code: str | None, attempt: int
 ) -> None:
-    decided = verdict.settle(run(), run(), outcome, ME, NOW)
+    decided = settle(run(), run(), outcome)
     assert decided.act is act
     assert decided.write is not None
     assert (decided.write.state, decided.write.attempt) == (state, attempt)
@@ -165,23 +178,114 @@ def test_the_last_lost_attempt_ends_the_job(
     error: ChildLostError | StalledError | StoreUnavailableError, code: str, *, bury: bool
 ) -> None:
     held = run(attempt=3)
-    decided = verdict.settle(held, held, Lost(error.info()), ME, NOW)
+    decided = settle(held, held, Lost(error.info()))
     assert (decided.act, decided.bury) == (Act.ACK, bury)
     assert decided.write is not None
     assert decided.write.error is not None
     assert decided.write.error.code == code
 
 
+def test_a_lost_start_is_written_down_at_once_and_counted_again_when_it_is_made() -> None:
+    decided = settle(run(), run(), LOST)
+    noted = decided.write
+    assert noted is not None
+    assert decided.delay_seconds > 0
+    assert (noted.failures, noted.not_before) == ([LOST.error], NOW + decided.delay_seconds)
+    again = verdict.resume(noted, noted)
+    assert again.act is Act.RUN
+    assert again.write == msgspec.structs.replace(noted, attempt=2, not_before=0.0)
+
+
+def rate_limited(seconds: float) -> Lost:
+    return Lost(RateLimitedError("later", retry_after_seconds=seconds).info())
+
+
+def test_a_long_wait_gives_the_job_back_with_its_attempt_counted() -> None:
+    decided = settle(run(), run(), rate_limited(IN_PLACE_SECONDS + 1))
+    idle = decided.write
+    assert idle is not None
+    assert (decided.act, idle.state, idle.owner, idle.attempt) == (Act.NAK, RunState.IDLE, "", 1)
+    assert decided.delay_seconds > IN_PLACE_SECONDS
+    early = decide(idle)
+    assert (early.act, early.write) == (Act.NAK, None)
+    assert early.delay_seconds == pytest.approx(decided.delay_seconds)
+    late = verdict.claim(idle, ME, job_key=KEY, adoptable=False, now=idle.not_before)
+    assert late.write is not None
+    assert (late.write.attempt, late.write.not_before) == (2, 0.0)
+    assert late.write.failures == idle.failures
+
+
+def test_a_worker_that_stops_in_the_middle_of_a_wait_gives_back_what_was_not_begun() -> None:
+    noted = settle(run(), run(), LOST).write
+    assert noted is not None
+    decided = settle(noted, noted, Returned())
+    assert decided.act is Act.NAK
+    assert decided.write == msgspec.structs.replace(noted, owner="", state=RunState.IDLE)
+    assert decided.delay_seconds == pytest.approx(noted.not_before - NOW)
+
+
+def test_a_finished_result_does_not_wait() -> None:
+    idle = settle(run(), run(), rate_limited(99)).write
+    decided = decide(idle, adoptable=True)
+    assert (decided.act, decided.write and decided.write.attempt) == (Act.RUN, 1)
+
+
+def test_a_wait_that_would_pass_the_deadline_fails_at_once_with_the_providers_own_error() -> None:
+    worker = Worker(owner="me", max_attempts=3, deadline_at=NOW + 20)
+    for seconds, act in ((25, Act.ACK), (15, Act.WAIT)):
+        outcome = rate_limited(seconds)
+        decided = settle(run(), run(), outcome, worker)
+        assert decided.act is act
+        assert decided.write is not None
+        assert decided.write.error == (outcome.error if act is Act.ACK else None)
+
+
+def test_every_lost_start_stands_once_in_the_record() -> None:
+    held = run()
+    errors = [ProviderUnavailableError(f"answer {n}").info() for n in range(3)]
+    for error in errors[:2]:
+        held = settle(held, held, Lost(error)).write or held
+        held = verdict.resume(held, held).write or held
+    ended = settle(held, held, Lost(errors[2])).write
+    assert ended is not None
+    assert (ended.failures, ended.error, ended.attempt) == (errors[:2], errors[2], 3)
+
+
+def test_a_poisoned_run_keeps_what_its_last_start_came_to() -> None:
+    held = run(attempt=3)
+    ended = settle(held, held, LOST).write
+    assert ended is not None
+    assert ended.failures == [LOST.error]
+    assert ended.error is not None
+    assert "killed" in ended.error.message
+
+
+def test_a_service_that_is_turned_off_during_a_wait_keeps_the_starts_that_were_made() -> None:
+    noted = settle(run(), run(), LOST).write
+    assert noted is not None
+    ended = settle(noted, noted, REFUSED).write
+    assert ended is not None
+    assert (ended.state, ended.attempt, ended.not_before) == (RunState.FAILED, 1, 0.0)
+
+
 def test_another_change_to_the_record_does_not_void_the_claim() -> None:
     touched = msgspec.structs.replace(run(), started_at=55.0)
-    decided = verdict.settle(touched, run(), MADE, ME, NOW)
+    decided = settle(touched, run(), MADE)
     assert decided.write is not None
     assert (decided.write.state, decided.write.started_at) == (RunState.OK, 55.0)
 
 
-OUTCOMES: list[Outcome] = [MADE, FAILED, LOST, Returned()]
+OUTCOMES: list[Outcome] = [
+    MADE,
+    FAILED,
+    LOST,
+    rate_limited(5),
+    rate_limited(90),
+    Returned(),
+    REFUSED,
+]
 STEP = st.tuples(
-    st.sampled_from(["deliver", "settle", "cancel", "crash"]),
+    st.sampled_from(["deliver", "settle", "resume", "cancel", "crash"]),
     st.integers(0, 3),
     st.sampled_from(OUTCOMES),
     st.booleans(),
@@ -190,39 +294,47 @@ STEP = st.tuples(
 
 @given(st.lists(STEP, max_size=40))
 def test_any_schedule_keeps_the_rules(schedule: list[tuple[str, int, Outcome, bool]]) -> None:
-    """Deliveries to four workers, their ends, cancels and crashes, in any order."""
+    """Deliveries to four workers, their ends, waits, cancels and crashes, in any order.
+
+    A delivery comes when all waits are over, unless its flag says that it is too early.
+    """
     record: Run | None = None
     held: dict[int, Run] = {}
-    names = 0
-    for kind, who, outcome, adoptable in schedule:
+    waiting: dict[int, Run] = {}
+    names = starts = 0
+    for kind, who, outcome, flag in schedule:
         before = record
         if kind == "deliver":
             names += 1
             worker = Worker(owner=f"{who}-{names}", max_attempts=3)
-            decided = decide(record, adoptable=adoptable, worker=worker)
-            record = decided.write or record
-            if decided.act is Act.RUN:
-                assert record is not None
-                held[who] = record
+            now = NOW if flag else NOW + 1000
+            decided = verdict.claim(record, worker, job_key=KEY, adoptable=False, now=now)
+            started = held
         elif kind == "settle" and who in held:
             mine = held.pop(who)
-            worker = Worker(owner=mine.owner, max_attempts=3)
-            decided = verdict.settle(record, mine, outcome, worker, NOW)
-            if not verdict.mine(record, mine):
-                assert decided.write is None
-            record = decided.write or record
-            if decided.act is Act.RUN:
-                assert record is not None
-                held[who] = record
+            decided = settle(record, mine, outcome, Worker(owner=mine.owner, max_attempts=3))
+            started = waiting
+            assert verdict.mine(record, mine) or decided.write is None
+        elif kind == "resume" and who in waiting:
+            decided = verdict.resume(record, waiting.pop(who))
+            started = held
         elif kind == "cancel" and record is not None and not record.state.terminal:
             record = msgspec.structs.replace(record, state=RunState.CANCELLED)
             continue
         else:
             held.pop(who, None)
+            waiting.pop(who, None)
             continue
+        record = decided.write or record
+        if decided.act in (Act.RUN, Act.WAIT):
+            assert record is not None
+            started[who] = record
+            starts += decided.act is Act.RUN
         if decided.act is Act.ACK:
             assert record is None or record.state.terminal
         if before is not None and before.state.terminal:
             assert record == before, "a terminal run is never changed"
         assert record is None or 0 <= record.attempt <= 3
-        assert sum(verdict.mine(record, claim) for claim in held.values()) <= 1
+        assert record is None or record.attempt <= starts, "only starts are counted"
+        claims = [*held.values(), *waiting.values()]
+        assert sum(verdict.mine(record, claim) for claim in claims) <= 1

@@ -1,0 +1,159 @@
+"""The jobs in hand, watched by one timer for all of them: heartbeats, lost claims, the end.
+
+A job that is over within a beat costs its watching nothing. One that lasts sends a heartbeat three
+times within the server's patience, and its record is read again every few seconds, or at once when
+somebody else is heard to have written it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
+from nats.aio.msg import Msg
+
+from bus.connection import Bus
+from bus.consume import Delivery
+from bus.records import subject_of
+from contracts.errors import TransientError
+from contracts.jobs import Run
+from contracts.subjects import Bucket
+
+BEATS_PER_ACK_WAIT = 3
+LOOK_SECONDS = 2.0
+"""A running job's claim is read again this often; a change that is heard of, at once."""
+LONGEST_TICK_SECONDS = 1.0
+
+_run = msgspec.json.Decoder(Run)
+
+
+class Claim:
+    """A claim that is held: the run as it was written, and its revision."""
+
+    def __init__(self, key: str, run: Run, revision: int) -> None:
+        self.key = key
+        self.run = run
+        self.revision = revision
+
+
+class Hold:
+    """One job in hand. `stopped` is set once it shall end early; `on_stop` is called then."""
+
+    def __init__(self, delivery: Delivery, claim: Claim) -> None:
+        self.delivery = delivery
+        self.claim = claim
+        self.stopped = asyncio.Event()
+        self.on_stop: Callable[[], None] | None = None
+        self.beat_at = 0.0
+        self.look_at = 0.0
+        self.looking = False
+        self.look_again = False
+
+    def stop(self) -> None:
+        """End it soon: the claim was lost, the job cancelled, or the worker shall end."""
+        self.stopped.set()
+        if self.on_stop is not None:
+            self.on_stop()
+
+
+class Holding:
+    """Watches the jobs of one worker. `still_mine` reads a claim's record and judges it."""
+
+    def __init__(
+        self, bus: Bus, service: str, still_mine: Callable[[Claim], Awaitable[bool]]
+    ) -> None:
+        self._bus = bus
+        self._changes = subject_of(Bucket.RUNS, f"{service}.*")
+        self._still_mine = still_mine
+        self._watched: dict[str, Hold] = {}
+        self._some = asyncio.Event()
+        self._looks: set[asyncio.Task[None]] = set()
+        self._beat_seconds = bus.settings.ack_wait_seconds / BEATS_PER_ACK_WAIT
+        self._tick_seconds = min(LONGEST_TICK_SECONDS, self._beat_seconds / 2)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    @contextlib.contextmanager
+    def watching(self, hold: Hold) -> Iterator[None]:
+        """Watch a job for the length of a block, in which nothing may write its record."""
+        now = asyncio.get_running_loop().time()
+        hold.beat_at = hold.look_at = now
+        self._watched[hold.claim.key] = hold
+        self._some.set()
+        if self._bus.stopping.is_set():
+            hold.stop()
+        try:
+            yield
+        finally:
+            del self._watched[hold.claim.key]
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        listening = await self._bus.nc.subscribe(self._changes, cb=self._changed)
+        drain = asyncio.create_task(self._drain())
+        try:
+            while True:
+                if not self._watched:
+                    self._some.clear()
+                    await self._some.wait()
+                await asyncio.sleep(self._tick_seconds)
+                await self._tick(asyncio.get_running_loop().time())
+        finally:
+            drain.cancel()
+            for look in self._looks:
+                look.cancel()
+            with contextlib.suppress(Exception):  # the connection may be gone
+                await listening.unsubscribe()
+
+    async def _tick(self, now: float) -> None:
+        for hold in list(self._watched.values()):
+            if now - hold.beat_at >= self._beat_seconds:
+                hold.beat_at = now
+                with contextlib.suppress(Exception):  # the next beat tries again
+                    await self._bus.nc.publish(hold.delivery.reply, b"+WPI")
+            if now - hold.look_at >= LOOK_SECONDS:
+                self._look(hold, now)
+
+    def _look(self, hold: Hold, now: float) -> None:
+        hold.look_at = now
+        hold.look_again = True
+        if not hold.looking:
+            hold.looking = True
+            task = asyncio.create_task(self._judge(hold))
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
+
+    async def _judge(self, hold: Hold) -> None:
+        """Stop the job once the record is no longer my claim."""
+        try:
+            while hold.look_again:
+                hold.look_again = False
+                run = hold.claim.run
+                mine = await self._still_mine(hold.claim)
+                # What was read before a write of our own says nothing of the record after it.
+                current = hold.claim.run is run and self._watched.get(hold.claim.key) is hold
+                if current and not mine:
+                    hold.stop()
+        except TransientError:
+            pass  # the next look tries again
+        finally:
+            hold.looking = False
+
+    async def _changed(self, message: Msg) -> None:
+        """Hear that somebody has written the record of a run in hand: if not me, look at it."""
+        hold = self._watched.get(message.subject.partition(".runs.")[2])
+        if hold is None:
+            return
+        with contextlib.suppress(msgspec.DecodeError):
+            run = _run.decode(message.data)
+            if run.owner == hold.claim.run.owner and not run.state.terminal:
+                return
+        self._look(hold, asyncio.get_running_loop().time())
+
+    async def _drain(self) -> None:
+        await self._bus.stopping.wait()
+        for hold in list(self._watched.values()):
+            hold.stop()
