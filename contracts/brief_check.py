@@ -35,6 +35,8 @@ HEADLINE_SHOTS = (
 )
 """Shots whose headline a brief may set by hand."""
 
+BUDGET_CURRENCY = "USD"
+"""The currency in which services are priced, and budgets counted."""
 READING_CONTRAST = 4.5
 ACCENT_CONTRAST = 3.0
 MAX_FACT = 1e9
@@ -72,6 +74,7 @@ def check_brief(
     _check_facts(brief)
     _check_length(brief)
     _check_amount(brief)
+    _check_budget(brief)
     for index, asset in enumerate(brief.assets):
         _check_rights(asset, f"assets[{index}]", today)
         _check_asset(asset, f"assets[{index}]", on_wire, tenant)
@@ -238,6 +241,16 @@ def _check_amount(brief: Brief) -> None:
             f"{brief.variants.hooks} variants make {files} files; at most {MAX_FILES} fit one "
             "campaign, so split it by locale",
             field="placements",
+        )
+
+
+def _check_budget(brief: Brief) -> None:
+    budget = brief.budget
+    if budget is not None and budget.amount and budget.currency != BUDGET_CURRENCY:
+        raise _fail(
+            "budget.currency",
+            f"is {budget.currency}; prices are in {BUDGET_CURRENCY} and nobody here changes money, "
+            f"so give the amount in {BUDGET_CURRENCY}",
         )
 
 

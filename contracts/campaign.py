@@ -100,8 +100,9 @@ class PastRevision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The coordinator's record; key `<tenant>.<campaign_id>`. Times are Unix seconds.
 
-    `priority`, `deadline_at` (0 for none) and `webhook` are the envelope's, and go on to its steps.
-    `delete_wanted`: it is deleted as soon as it is over.
+    `priority`, `deadline_at` (0 for none), `max_cost` (US dollars, None for no word), `markets`,
+    `allow_draft` and `traceparent` are the envelope's, and go on to its steps; `webhook` is told
+    the campaign's own result. `delete_wanted`: it is deleted as soon as it is over.
     """
 
     tenant: str
@@ -121,6 +122,10 @@ class CampaignRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     priority: int = 5
     deadline_at: float = 0.0
     webhook: str = ""
+    max_cost: float | None = None
+    markets: list[str] = []
+    allow_draft: bool = False
+    traceparent: str = ""
     delete_wanted: bool = False
     labels: dict[str, str] = {}
 

@@ -25,7 +25,7 @@ from contracts.campaign import (
 )
 from contracts.codec import decode_input
 from contracts.errors import AdgenxError, ErrorInfo, InvalidInputError, InvalidRequestError
-from services.coordinator import plan, telling
+from services.coordinator import plan, telling, terms
 from services.coordinator.decide import trimmed
 from services.coordinator.sentence import brief_from_sentence
 from services.coordinator.tombstone import unread_brief
@@ -34,12 +34,14 @@ log = structlog.get_logger(__name__)
 
 
 class Wanted(NamedTuple):
-    """A brief that was understood, or why not. `brief_hash` tells a repeat from another brief."""
+    """A brief that was understood, or why not. `brief_hash` tells a repeat from another brief;
+    `message` is None if what was sent cannot be read.
+    """
 
     brief: Brief
     brief_hash: str
-    labels: dict[str, str]
     error: ErrorInfo | None
+    message: RunCampaign | RerunCampaign | None
 
 
 def understand(
@@ -55,10 +57,9 @@ def understand(
     `base` is the revision that a re-run's subject names.
     """
     body_hash = hashlib.sha256(data).hexdigest()
-    labels: dict[str, str] = {}
+    message: RunCampaign | RerunCampaign | None = None
     try:
         message = decode_input(data, kind)
-        labels = message.labels
         body_hash = brief_hash(message)
         for field, given, actual in (
             ("tenant", message.tenant, tenant),
@@ -74,8 +75,8 @@ def understand(
         check_brief(brief, tenant=tenant, today=datetime.fromtimestamp(at, UTC).date())
     except InvalidInputError as error:
         log.info("brief.refused", code=error.code, field=error.field)
-        return Wanted(unread_brief(campaign_id), body_hash, labels, _within_brief(error))
-    return Wanted(brief, body_hash, labels, None)
+        return Wanted(unread_brief(campaign_id), body_hash, _within_brief(error), message)
+    return Wanted(brief, body_hash, None, message)
 
 
 def _brief(message: RunCampaign | RerunCampaign, campaign_id: str) -> Brief:
@@ -112,12 +113,13 @@ def first_record(tenant: str, campaign_id: str, wanted: Wanted, at: float) -> Ca
         brief=wanted.brief,
         brief_hash=wanted.brief_hash,
         accepted_at=at,
-        labels=wanted.labels,
     )
     return _begun(record, wanted, at)
 
 
 def _begun(record: CampaignRecord, wanted: Wanted, at: float) -> CampaignRecord:
+    if wanted.message is not None:
+        record = msgspec.structs.replace(record, **terms.agreed(wanted.message, at))
     if wanted.error is not None:
         return msgspec.structs.replace(
             record, state=CampaignState.FAILED, error=wanted.error, ended_at=at
@@ -143,7 +145,6 @@ def next_record(record: CampaignRecord, wanted: Wanted, at: float) -> CampaignRe
         brief_hash=wanted.brief_hash,
         accepted_at=at,
         past=trimmed([*record.past, past]),
-        labels=wanted.labels,
     )
     return _begun(fresh, wanted, at)
 

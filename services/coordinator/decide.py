@@ -11,7 +11,9 @@ coordinators at once. After a `Write` or a `PlanNext` the caller reads again and
                 steps can start         ask for them
                 all over, all told,
                 every revision fenced   write the end
-    cancelled   as above, but everything is cancelled and nothing asked
+                its deadline has passed write that it is too late
+    cancelled,  as above, but everything is cancelled and nothing asked
+    too late
     ended       tell `campaign_result.<revision>`, then delete the open entry with the revision that
                 was read before the record: a re-run has put it anew meanwhile, and keeps it
                 deletion wanted        once it is told, write the tombstone
@@ -30,7 +32,7 @@ from contracts.artifacts import ArtifactRef
 from contracts.campaign import CampaignRecord, CampaignState, Cancel, PastRevision
 from contracts.canonical import request_hash
 from contracts.codec import encode
-from contracts.errors import ErrorInfo
+from contracts.errors import DeadlineExpiredError, ErrorInfo
 from contracts.events import StepOutcome
 from contracts.jobs import JobRecord, Made
 from services.coordinator import telling
@@ -91,17 +93,27 @@ def decide(seen: Seen) -> list[Command]:
     record = seen.record
     if record.state.terminal:
         return _ended(seen)
-    graph = Graph(record, seen.jobs)
+    graph = Graph(record, seen.jobs, seen.now)
     cancels, fenced = _fence(seen, graph)
     if fenced:
         return [*cancels, *_told_superseded(record, fenced), Write(_with_fenced(record, fenced))]
-    if record.cancel_wanted:
+    if _stopped(record):
         return cancels + _cancelled(seen, graph)
     return cancels + _open(seen, graph)
 
 
+def _stopped(record: CampaignRecord) -> bool:
+    """Say whether nothing more is asked for: it was cancelled, or was not done in time."""
+    late = record.error is not None and record.error.code == DeadlineExpiredError.code
+    return record.cancel_wanted or late
+
+
 def _open(seen: Seen, graph: Graph) -> list[Command]:
     record = seen.record
+    if _too_late(seen, graph):
+        seconds = record.deadline_at - record.accepted_at
+        late = DeadlineExpiredError(f"it was to be done within {seconds:g} s of its acceptance")
+        return [Write(doomed(record, late.info()))]
     commands: list[Command] = [
         Once(
             subjects.request(
@@ -122,11 +134,24 @@ def _open(seen: Seen, graph: Graph) -> list[Command]:
             return [*commands, PlanNext(graph.find(str(SCRIPT), "script"))]
         except OutputMissingError as error:
             return [*commands, Write(doomed(record, error.info()))]
-    unfinished = (Standing.READY, Standing.ASKED, Standing.WAITING)
-    if any(s in unfinished for s in graph.standings.values()) or _unfenced(record):
+    if _unfinished(graph) or _unfenced(record):
         return commands
     bad = record.error is not None or any(s is not Standing.OK for s in graph.standings.values())
     return _end(seen, graph, CampaignState.FAILED if bad else CampaignState.OK)
+
+
+def _unfinished(graph: Graph) -> bool:
+    unfinished = (Standing.READY, Standing.ASKED, Standing.WAITING)
+    return any(s in unfinished for s in graph.standings.values())
+
+
+def _too_late(seen: Seen, graph: Graph) -> bool:
+    """Say whether the deadline has passed over something that could still be done."""
+    record = seen.record
+    if not 0 < record.deadline_at < seen.now or record.error is not None:
+        return False
+    complete = record.plan is not None and record.plan.complete
+    return _unfinished(graph) or not (complete or _no_more_stages(graph))
 
 
 def _cancelled(seen: Seen, graph: Graph) -> list[Command]:
@@ -139,7 +164,8 @@ def _cancelled(seen: Seen, graph: Graph) -> list[Command]:
             commands.append(_cancel(seen.record, name, request_id_of(seen.record, name)))
     if pending or _unfenced(seen.record):
         return commands
-    return _end(seen, graph, CampaignState.CANCELLED)
+    wanted = seen.record.cancel_wanted
+    return _end(seen, graph, CampaignState.CANCELLED if wanted else CampaignState.FAILED)
 
 
 def _end(seen: Seen, graph: Graph, state: CampaignState) -> list[Command]:
@@ -255,7 +281,7 @@ def _fence(seen: Seen, graph: Graph) -> tuple[list[Command], list[int]]:
             job = seen.jobs.get(request_id)
             if job is not None and job.state.terminal:
                 continue
-            use = _Use.DROP if record.cancel_wanted or job is None else _use(graph, name, job)
+            use = _Use.DROP if _stopped(record) or job is None else _use(graph, name, job)
             if use is _Use.KEEP:
                 continue
             pending = True

@@ -13,8 +13,8 @@ from contracts.codec import BODY_LIMIT, encode
 from contracts.errors import AdgenxError, ErrorInfo, TooLargeError
 from contracts.jobs import JobRecord, JobState
 from contracts.requests import Request
-from services.coordinator import delivery, wiring
-from services.coordinator.telling import request_id_of, step_labels
+from services.coordinator import delivery, terms, wiring
+from services.coordinator.telling import request_id_of
 from services.coordinator.wiring import OutputMissingError
 
 
@@ -34,11 +34,14 @@ class Standing(StrEnum):
 
 
 class Graph:
-    """A campaign's plan beside the records of its steps."""
+    """A campaign's plan beside the records of its steps, as of `now` (Unix seconds)."""
 
-    def __init__(self, record: CampaignRecord, jobs: Mapping[str, JobRecord]) -> None:
+    def __init__(
+        self, record: CampaignRecord, jobs: Mapping[str, JobRecord], now: float = 0.0
+    ) -> None:
         self.record = record
         self.jobs = jobs
+        self._now = now
         self.steps = {s.name: s for s in record.plan.steps} if record.plan else {}
         self.errors: dict[str, ErrorInfo] = {}
         self._requests: dict[str, Request] = {}
@@ -87,15 +90,7 @@ class Graph:
             plain = delivery.filled(record.plan, step, self.find, self._made)
         else:
             plain = wiring.resolve(step.request, self.find)
-        request = wiring.request_of(
-            {
-                **plain,
-                "request_id": request_id_of(record, step.name),
-                "campaign_id": record.campaign_id,
-                "tenant": record.tenant,
-                "labels": step_labels(record, step.name),
-            }
-        )
+        request = wiring.request_of({**plain, **terms.envelope(record, step.name, self._now)})
         if len(encode(request)) > BODY_LIMIT:
             raise TooLargeError(f"the request of step {step.name} is larger than one may be")
         return request

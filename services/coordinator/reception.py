@@ -16,9 +16,11 @@ from contracts import events
 from contracts.campaign import (
     CampaignRecord,
     CampaignState,
+    Cancel,
     RerunCampaign,
     RunCampaign,
 )
+from contracts.codec import decode_input, encode
 from contracts.errors import (
     AdgenxError,
     ConflictError,
@@ -202,13 +204,26 @@ async def _next_revision(
     return following
 
 
-async def take_cancel(world: World, tenant: str, campaign_id: str, at: float) -> str:
+async def take_cancel(
+    world: World, tenant: str, campaign_id: str, at: float, body: bytes = b""
+) -> str:
     """Take a campaign's cancel in and answer it; return the campaign's key.
+
+    An empty body is a cancel, too; one that cannot be read is refused.
 
     A campaign that is not known gets a record that is cancelled already, so that a brief which the
     cancel has overtaken meets it.
     """
     key = campaign_key(tenant, campaign_id)
+    try:
+        decode_input(body or encode(Cancel()), Cancel)
+    except AdgenxError as error:
+        log.info("cancel.refused", campaign=key, code=error.code)
+        refused = telling.answer(
+            tenant, campaign_id, events.CANCEL_RESULT, "refused", 0, error.info()
+        )
+        await world.once([refused])
+        return key
     status, record = await _cancel(world, key, tenant, campaign_id, at)
     await world.put_open(key, record.revision)
     answer = telling.answer(

@@ -112,9 +112,14 @@ class Coordinator:
             return
         if ids.verb is Verb.RERUN:
             key = await reception.take_rerun(self._world, ids, _message(delivery))
+        elif ids.verb is Verb.DELETE:
+            key = await reception.take_delete(
+                self._world, ids.tenant, ids.ids[0], delivery.stored_at
+            )
         else:
-            take = reception.take_delete if ids.verb is Verb.DELETE else reception.take_cancel
-            key = await take(self._world, ids.tenant, ids.ids[0], delivery.stored_at)
+            key = await reception.take_cancel(
+                self._world, ids.tenant, ids.ids[0], delivery.stored_at, delivery.data
+            )
         await consume.ack(self._bus, delivery)
         await self._desk.look(key)
 

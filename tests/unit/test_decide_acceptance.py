@@ -39,7 +39,7 @@ def test_a_good_brief_is_understood_with_the_hash_that_clients_reckon() -> None:
     assert wanted.error is None
     assert wanted.brief == BRIEF
     assert wanted.brief_hash == digest(BRIEF)
-    assert wanted.labels == {"by": "me"}
+    assert first_record("acme", "k", wanted, AT).labels == {"by": "me"}
 
 
 def test_a_sentence_keeps_the_subjects_campaign() -> None:

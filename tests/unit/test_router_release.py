@@ -384,5 +384,5 @@ def test_whoever_is_ranked_goes_first_and_in_that_order(data: st.DataObject) -> 
     jobs = data.draw(st.lists(_JOBS, max_size=30, unique_by=lambda j: j.key))
     found = order(queue_of(*jobs), Rush(seconds=10, within=100))
     ranks = {j.key: j.rank for j in jobs}
-    ranked = [ranks[key] for key in found if ranks[key] is not None]
+    ranked = [rank for key in found if (rank := ranks[key]) is not None]
     assert [ranks[key] for key in found[: len(ranked)]] == sorted(ranked)
