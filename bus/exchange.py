@@ -116,6 +116,8 @@ class _Line:
         own = {"Host": destination.host_header, "Connection": "close"}
         connection.request(method, destination.target, body=body, headers=headers | own)
         with contextlib.closing(connection.getresponse()) as response:
+            if self._is_cut:  # what ended the headers was not the other side
+                raise TimeoutError
             named = {name.lower(): value for name, value in response.getheaders()}
             read, whole = self._read(response, limit)
             return Answer(response.status, named, read, whole)
