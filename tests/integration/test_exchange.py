@@ -19,6 +19,8 @@ from contracts.errors import ProviderTimeoutError, ProviderUnavailableError
 pytestmark = pytest.mark.integration
 
 NAME = "hooks.example.com"
+BODY_END = b"\r\n\r\n{}"
+"""The end of every request that is sent here."""
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -119,7 +121,8 @@ async def test_the_name_is_in_the_request_and_the_address_is_what_was_vetted(
 
 
 async def test_a_redirect_is_an_answer_like_any_other(exchange: Exchange) -> None:
-    async def elsewhere(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(b"HTTP/1.1 307 Else\r\nLocation: http://127.0.0.1:1/\r\n\r\n")
 
     async with serving(elsewhere) as port:
@@ -127,7 +130,8 @@ async def test_a_redirect_is_an_answer_like_any_other(exchange: Exchange) -> Non
 
 
 async def test_no_more_of_an_answer_is_read_than_was_asked_for(exchange: Exchange) -> None:
-    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             writer.write(b"x" * 65536)
@@ -141,7 +145,8 @@ async def test_no_more_of_an_answer_is_read_than_was_asked_for(exchange: Exchang
 async def test_an_answer_that_drips_is_cut_off_in_time(exchange: Exchange) -> None:
     """Each byte resets a socket's own timeout: only a deadline for the whole ends this."""
 
-    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(b"HTTP/1.1 200 OK\r\nX: ")
         while True:
             writer.write(b"x")
@@ -155,6 +160,7 @@ async def test_an_answer_that_drips_is_cut_off_in_time(exchange: Exchange) -> No
 
 async def test_a_status_counts_although_the_body_never_ends(exchange: Exchange) -> None:
     async def stuck(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
         await reader.read()
 
@@ -167,7 +173,8 @@ async def test_a_status_counts_although_the_body_never_ends(exchange: Exchange) 
     "said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200", b"HTTP/1.1 2xx No\r\n\r\n"]
 )
 async def test_what_is_no_http_is_unavailable(exchange: Exchange, said: bytes) -> None:
-    async def other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(said)
 
     async with serving(other) as port:
@@ -191,7 +198,8 @@ async def test_tls_asks_for_the_urls_own_name_and_believes_no_other(
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
     trusting = Exchange(threads=1, trust=ssl.create_default_context(cafile=certificate[0]))
 
-    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(BODY_END)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     async with serving(greet, context) as port:
