@@ -76,7 +76,10 @@ def environment(settings: Settings, services: Path) -> dict[str, str]:
 class Rig:
     """The router's side: asks, cancels, and looks."""
 
-    def __init__(self, bus: Bus, artifacts: Artifacts, settings: Settings) -> None:
+    def __init__(
+        self, bus: Bus, artifacts: Artifacts, settings: Settings, service: str = NAME
+    ) -> None:
+        self.service = service
         self.bus = bus
         self.artifacts = artifacts
         self.settings = settings
@@ -92,7 +95,7 @@ class Rig:
             tenant=TENANT,
             campaign_id=CAMPAIGN,
             request_id=name,
-            service=NAME,
+            service=self.service,
             request=request,
             deadline_at=deadline_at,
             labels={"step": "still"},
@@ -107,15 +110,15 @@ class Rig:
                 state=JobState.NEW,
                 request_hash=request_hash(request),
                 accepted_at=time.time(),
-                service=NAME,
+                service=self.service,
             )
             await self.jobs.create(job.key, record)
-        await gate.publish_once(self.bus, subjects.job(NAME, job.job_id), encode(job))
+        await gate.publish_once(self.bus, subjects.job(self.service, job.job_id), encode(job))
         return job
 
     async def run_of(self, job: Job) -> Run | None:
         """Return the job's run record."""
-        found = await self.runs.get(subjects.run_key(NAME, job.job_id))
+        found = await self.runs.get(subjects.run_key(self.service, job.job_id))
         return found.value if found else None
 
     async def ended(self, job: Job) -> Run:
@@ -151,7 +154,7 @@ class Rig:
 
     async def in_jobs(self, job: Job) -> bool:
         """Say whether the job's message still is in JOBS."""
-        subject = subjects.job(NAME, job.job_id)
+        subject = subjects.job(self.service, job.job_id)
         return await gate.last(self.bus, Stream.JOBS, subject) is not None
 
     async def dropped(self, job: Job) -> None:
@@ -164,7 +167,7 @@ class Rig:
 
     async def change(self, job: Job, **fields: object) -> None:
         """Change the run record by compare-and-set, as a router or another worker would."""
-        key = subjects.run_key(NAME, job.job_id)
+        key = subjects.run_key(self.service, job.job_id)
         while True:
             found = await self.runs.get(key)
             assert found is not None
@@ -174,16 +177,16 @@ class Rig:
 
     async def nudge(self, job: Job) -> None:
         """Have a job delivered before its time: its message is put anew, as a sweep would."""
-        subject = subjects.job(NAME, job.job_id)
+        subject = subjects.job(self.service, job.job_id)
         found = await gate.last(self.bus, Stream.JOBS, subject)
         assert found is not None
         await gate.remove(self.bus, Stream.JOBS, found.sequence)
         await gate.publish_once(self.bus, subject, found.data)
 
     async def workers(self) -> list[ServiceRecord]:
-        """Return what the workers of the scripted service announce."""
+        """Return what the workers of the service announce."""
         table = Records(self.bus, Bucket.SERVICES, ServiceRecord)
-        return [record.value for record in await table.under(NAME)]
+        return [record.value for record in await table.under(self.service)]
 
     async def announced(self, count: int) -> bool:
         """Say whether so many workers announce themselves."""
