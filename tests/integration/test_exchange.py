@@ -170,7 +170,7 @@ async def test_a_status_counts_although_the_body_never_ends(exchange: Exchange) 
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 200", b"HTTP/1.1 2xx No\r\n\r\n"]
+    "said", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 2", b"HTTP/1.1 2xx No\r\n\r\n"]
 )
 async def test_what_is_no_http_is_unavailable(exchange: Exchange, said: bytes) -> None:
     async def other(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
