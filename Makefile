@@ -53,6 +53,11 @@ fuzz: setup ## a million bad messages to every contract
 bench: setup ## measure against the floors; see docs/benchmarks.md
 	$(BIN)/python -m bench
 
+peers: ## measure beside other job queues, in a virtual environment of its own
+	$(MAKE) setup VENV=.venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[peers]'
+	.venv-peers/bin/python -m bench peers
+
 up: setup ## run the appliance in the foreground
 	$(BIN)/adgenx up
 
@@ -62,4 +67,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node fmt films chaos fuzz bench up down clean
+.PHONY: help setup demo test check node fmt films chaos fuzz bench peers up down clean

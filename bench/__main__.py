@@ -9,12 +9,14 @@ import time
 from importlib import import_module
 
 NAMES = ("imports", "noop", "films", "campaign")
+PEERS = "peers"
+"""Needs the packages of the extra `peers`: `make peers`."""
 
 
 def main() -> None:
     """Run the named measurements, all without a name."""
     names = sys.argv[1:] or list(NAMES)
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in (*NAMES, PEERS)]
     if unknown:
         raise SystemExit(f"unknown: {unknown[0]}; there are {', '.join(NAMES)}")
     cores = len(os.sched_getaffinity(0))

@@ -36,6 +36,7 @@ from contracts.subjects import Bucket
 SERVICES = Path(__file__).parent / "services"
 REPEATS = 5
 JOBS = {1: 200, 64: 1500}
+START_SECONDS = 60.0
 SYSTEMS = ("bare", "promise", "ours")
 
 
@@ -71,14 +72,15 @@ async def announced(found: Settings) -> None:
     """Wait until the worker serves."""
     async with connected(found, "bench") as bus:
         records = Records(bus, Bucket.SERVICES, ServiceRecord)
-        async with asyncio.timeout(60):
-            while await records.get("noop") is None:  # noqa: ASYNC110 - another process announces
+        async with asyncio.timeout(START_SECONDS):
+            while not await records.under("noop"):  # noqa: ASYNC110 - another process announces
                 await asyncio.sleep(0.05)
 
 
-async def one_system(nc: Client, found: Settings, system: str, tag: str, in_flight: int) -> Load:
+async def load_of(
+    nc: Client, found: Settings, system: str, names: list[str], in_flight: int
+) -> Load:
     """Measure one system once."""
-    names = [f"{tag}{n}" for n in range(JOBS[in_flight])]
     if system == "bare":
         return await measure(
             nc, "b.evt.*", _last, lambda n: _store(nc, f"b.job.{n}"), names, in_flight
@@ -96,6 +98,17 @@ async def one_system(nc: Client, found: Settings, system: str, tag: str, in_flig
 
         results = subjects.event("default", NO_CAMPAIGN, "*", "mesh_generation_result")
         return await measure(nc, results, lambda s: s.split(".")[4], publish, names, in_flight)
+
+
+def shelf(found: Settings) -> floor.Shelf:
+    """Return where the floor's worker puts its artifacts."""
+    return floor.Shelf(
+        endpoint=found.s3_endpoint.removeprefix("http://"),
+        access_key=found.s3_access_key.reveal(),
+        secret_key=found.s3_secret_key.reveal(),
+        bucket=found.s3_bucket,
+        volume=str(found.store_dir),
+    )
 
 
 def _last(subject: str) -> str:
@@ -126,21 +139,15 @@ async def run(*, sync_always: bool) -> list[Row]:
             }
             nc = await nats.connect(**connect)
             await floor.prepare(connect)
-            shelf = floor.Shelf(
-                endpoint=found.s3_endpoint.removeprefix("http://"),
-                access_key=found.s3_access_key.reveal(),
-                secret_key=found.s3_secret_key.reveal(),
-                bucket=found.s3_bucket,
-                volume=str(found.store_dir),
-            )
-            with floor.running(connect, shelf), services(found):
+            with floor.running(connect, shelf(found)), services(found):
                 await announced(found)
-                for in_flight in JOBS:
+                for in_flight, count in JOBS.items():
                     for repeat in range(REPEATS + 1):
                         turn = repeat % len(SYSTEMS)
                         for system in (*SYSTEMS[turn:], *SYSTEMS[:turn]):
                             tag = f"{system}-{in_flight}-{repeat}-"
-                            load = await one_system(nc, found, system, tag, in_flight)
+                            names = [f"{tag}{n}" for n in range(count)]
+                            load = await load_of(nc, found, system, names, in_flight)
                             if repeat:  # the first one warms everything up
                                 rows.append(Row(system, in_flight, load))
             await nc.close()
