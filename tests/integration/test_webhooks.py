@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from webhook_rig import (
     Process,
     Receiver,
     Rig,
+    environment,
     receiving,
     sender_settings,
     sending,
@@ -295,3 +297,54 @@ async def test_a_sender_killed_in_mid_delivery_loses_nothing(
     came = {x.message_id for x in receiver.letters}
     assert came == {r.delivery_id for r in records}
     assert max(len(receiver.of(i)) for i in came) > 1  # one was cut off, and came again
+
+
+async def adgenx(settings: Settings, *arguments: str) -> tuple[int, str]:
+    """Run the command line; return its exit status and what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli.main",
+        *arguments,
+        env=environment(settings),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+async def test_the_command_line_sets_lists_and_tries_again(rig: Rig, settings: Settings) -> None:
+    settings = msgspec.structs.replace(settings, tenant=TENANT)
+    gone = True
+    async with (
+        receiving(lambda _letter, _count: status(410) if gone else OK) as receiver,
+        sending(settings),
+    ):
+        url = receiver.url("/hook?token=secret")
+        assert await adgenx(settings, "webhook", "set", url, "--id", "w1") == (0, "w1: done\n")
+        assert (await adgenx(settings, "webhook", "set", "http://10.0.0.1:22/"))[0] == 2
+        await rig.end("r1")
+        [dead] = await rig.settled(1)
+        _, listed = await adgenx(settings, "webhook", "list", "--dead")
+        assert dead.delivery_id in listed
+        assert "the receiver answers 410" in listed
+        assert "token=secret" not in listed
+        gone = False
+        again = await adgenx(settings, "webhook", "retry", "--all")
+        assert again == (0, f"{dead.delivery_id}: done\n")
+        await rig.settled(1)
+        assert await adgenx(settings, "webhook", "list", "--dead") == (0, "no dead delivery\n")
+        assert await adgenx(settings, "webhook", "end", "w1") == (0, "w1: done\n")
+        assert (await adgenx(settings, "webhook", "retry", dead.delivery_id))[0] == 1
+
+    # Keys: the sender's own, and after a rotation the new one before it.
+    _, shown = await adgenx(settings, "webhook", "key", TENANT)
+    key = shown.strip()
+    letter = receiver.letters[-1]
+    assert verify(letter.headers, letter.body, [key], letter.at)
+    _, rotated = await adgenx(settings, "webhook", "key", TENANT, "--rotate")
+    new, old = rotated.splitlines()
+    assert old.startswith(f"{key}  until ")
+    assert new.startswith("whsec_")
+    assert key not in new

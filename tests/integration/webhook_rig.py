@@ -201,26 +201,31 @@ async def sending(settings: Settings) -> AsyncIterator[Bus]:
             await task
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as a process of its own reads them; it touches no artifact."""
+    given = {
+        "NATS_URL": settings.nats_url,
+        "NATS_USER": settings.nats_user,
+        "NATS_PASSWORD": settings.nats_password.reveal(),
+        "S3_ACCESS_KEY": "never-used",
+        "S3_SECRET_KEY": "never-used",
+        "MAKE_DURABLE": "server",
+        "DATA_DIR": str(settings.data_dir),
+        "SECRETS_DIR": str(settings.secrets_dir),
+        "WEBHOOK_PRIVATE": "true",
+        "WEBHOOK_PACE": str(settings.webhook_pace),
+        "TENANT": settings.tenant,
+        "ACK_WAIT_SECONDS": str(settings.ack_wait_seconds),
+    }
+    return {**os.environ, **{f"ADGENX_{k}": v for k, v in given.items()}}
+
+
 class Process:
     """A sender as a process of its own, to be killed."""
 
     def __init__(self, settings: Settings) -> None:
-        given = {
-            "NATS_URL": settings.nats_url,
-            "NATS_USER": settings.nats_user,
-            "NATS_PASSWORD": settings.nats_password.reveal(),
-            "S3_ACCESS_KEY": "never-used",
-            "S3_SECRET_KEY": "never-used",
-            "MAKE_DURABLE": "server",
-            "DATA_DIR": str(settings.data_dir),
-            "SECRETS_DIR": str(settings.secrets_dir),
-            "WEBHOOK_PRIVATE": "true",
-            "WEBHOOK_PACE": str(settings.webhook_pace),
-            "ACK_WAIT_SECONDS": str(settings.ack_wait_seconds),
-        }
-        env = {**os.environ, **{f"ADGENX_{k}": v for k, v in given.items()}}
+        self._env = environment(settings)
         self._argv = [sys.executable, "-m", "services.webhooks.run"]
-        self._env = env
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
