@@ -27,6 +27,7 @@ from contracts.campaign import Cancel, RerunCampaign, RunCampaign
 from contracts.codec import encode
 from contracts.errors import (
     ArtifactMissingError,
+    ConflictError,
     ErrorInfo,
     InvalidInputError,
     InvalidRequestError,
@@ -36,6 +37,7 @@ from contracts.errors import (
     UnknownOutcomeError,
 )
 from contracts.identity import NO_CAMPAIGN
+from contracts.operating import DeleteCampaign
 from contracts.subjects import CAMPAIGN, Stream
 from services.cli import asking
 from services.cli.asking import LOOK_AGAIN_SECONDS
@@ -95,6 +97,14 @@ class Client:
             campaign_id, campaign_id, events.CANCEL_RESULT, events.CommandResult
         )
 
+    async def delete(self, campaign_id: str) -> events.CommandResult:
+        """Delete a campaign and return the answer, which comes once it is deleted."""
+        subject = subjects.delete_campaign(self.tenant, campaign_id)
+        await self._surely(subject, encode(DeleteCampaign()))
+        return await self._answer(
+            campaign_id, campaign_id, events.DELETE_RESULT, events.CommandResult
+        )
+
     async def rerun_answer(self, campaign_id: str, base_revision: int) -> events.CommandResult:
         """Wait for the answer to a re-run."""
         name = f"{events.RERUN_RESULT}.{base_revision}"
@@ -115,7 +125,10 @@ class Client:
         return view
 
     async def campaigns(self) -> list[CampaignView]:
-        """Return every campaign of the tenant that has told anything, oldest first."""
+        """Return every campaign of the tenant that has told anything, oldest first.
+
+        A deleted one has nothing more to tell; what it told before goes a moment later.
+        """
         views: dict[str, CampaignView] = {}
         for name in (events.CAMPAIGN_PLAN + ".*.*", events.CAMPAIGN_RESULT + ".*"):
             subject = subjects.event(self.tenant, "*", "*", name)
@@ -124,6 +137,9 @@ class Client:
                 if event is not None:
                     campaign_id = event.campaign_id
                     views.setdefault(campaign_id, CampaignView(campaign_id)).see(event)
+        deleted = subjects.event(self.tenant, "*", "*", events.DELETE_RESULT)
+        for message in await direct.last_of_each(self.bus, Stream.EVENTS, deleted):
+            views.pop(message.subject.split(".")[3], None)
         return list(views.values())
 
     async def follow(self, campaign_id: str, revision: int, show: Show) -> events.CampaignResult:
@@ -137,6 +153,9 @@ class Client:
                 view.see_progress(message)
                 show.progress(view, message)
                 continue
+            refusal = _refusal_of(message)
+            if refusal is not None and not view.revision:
+                raise ConflictError(refusal.message, field="campaign")
             known = (view.revision, len(view.steps), view.ended_count, view.result)
             ended = view.see(message)
             now = (view.revision, len(view.steps), view.ended_count, view.result)
@@ -227,6 +246,13 @@ class Client:
         finally:
             for subscription in heard:
                 await subscription.unsubscribe()
+
+
+def _refusal_of(message: events.AnyEvent) -> ErrorInfo | None:
+    """Return why a brief's id is taken, if that is what was told: such a campaign never begins."""
+    if isinstance(message, events.CommandResult) and message.status == "refused":
+        return message.error
+    return None
 
 
 def _message(raw: Msg) -> events.AnyEvent | events.Progress | None:

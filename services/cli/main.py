@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _campaign_commands(commands)
     _machine_commands(commands)
+    _retention_commands(commands)
     _webhook_commands(commands)
     _dead_commands(commands)
     return parser
@@ -102,6 +103,20 @@ def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     _json(doctor)
     schema = _add(commands, "schema", _command("machine", "schema"), "write the message schemas")
     schema.add_argument("--out", metavar="DIR", help="a folder; standard output without it")
+
+
+def _retention_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    delete = _add(
+        commands, "delete", _command("retention", "delete"), "delete a campaign and all it made"
+    )
+    delete.add_argument("campaign")
+    gc = _add(
+        commands, "gc", _command("retention", "gc"), "say what was swept away; sweep with --now"
+    )
+    which = gc.add_mutually_exclusive_group()
+    which.add_argument("--now", action="store_true", help="sweep at once, and wait for it")
+    which.add_argument("--dry-run", action="store_true", help="count only, change nothing")
+    _json(gc)
 
 
 def _group(commands: Any, name: str, summary: str) -> Any:  # noqa: ANN401 - see _add
