@@ -94,6 +94,11 @@ def requests_under(tenant: str, campaign_id: str, request_id: str) -> str:
     return f"adgenx.req.{tenant}.*.{campaign_id}.{request_id}"
 
 
+def requests_of(tenant: str) -> str:
+    """Every request of a tenant, briefs included."""
+    return f"adgenx.req.{tenant}.>"
+
+
 def cancel_campaign(tenant: str, campaign_id: str) -> str:
     """Subject of a campaign's cancel command."""
     return f"adgenx.ctl.{tenant}.{Verb.CANCEL}.{campaign_id}"
@@ -241,6 +246,11 @@ def request_events(tenant: str, campaign_id: str, request_id: str) -> str:
 def charge(tenant: str, campaign_id: str, request_id: str) -> str:
     """Subject of the ledger entry of a request."""
     return f"adgenx.charge.{tenant}.{campaign_id}.{request_id}"
+
+
+def charges_of(tenant: str) -> str:
+    """Every ledger entry of a tenant."""
+    return f"adgenx.charge.{tenant}.>"
 
 
 def progress(tenant: str, campaign_id: str, request_id: str) -> str:
