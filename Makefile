@@ -50,6 +50,9 @@ chaos: setup ## kill every process while campaigns run
 fuzz: setup ## a million bad messages to every contract
 	$(BIN)/python tests/fuzz --count $(COUNT)
 
+soak: setup ## half an hour of small jobs: nothing grows, nothing stalls
+	ADGENX_SOAK_SECONDS=1800 $(BIN)/python -m pytest tests/soak --capture=no --quiet
+
 bench: setup ## measure against the floors; see docs/benchmarks.md
 	$(BIN)/python -m bench
 
@@ -67,4 +70,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node fmt films chaos fuzz bench peers up down clean
+.PHONY: help setup demo test check node fmt films chaos fuzz soak bench peers up down clean

@@ -13,7 +13,7 @@ from contracts import canonical, schema, subjects
 from contracts.campaign import RerunCampaign, RunCampaign
 from contracts.capability import Capability
 from contracts.codec import decode_input, encode
-from contracts.errors import AdgenxError
+from contracts.errors import AdgenxError, ErrorInfo
 from contracts.jobs import JobRecord, JobState, Provenance
 from services.coordinator import acceptance
 from services.router import admission, telling
@@ -79,11 +79,24 @@ def _request(capability: Capability) -> Take:
     return take
 
 
+class _RefusedError(AdgenxError):
+    """A refusal that was written down instead of being raised."""
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.message)
+        self._info = info
+
+    def info(self) -> ErrorInfo:
+        return self._info
+
+
 def _brief(kind: type[RunCampaign | RerunCampaign], base: int) -> Take:
     def take(body: bytes) -> None:
         wanted = acceptance.understand(body, kind, TENANT, CAMPAIGN_ID, NOW, base)
         record = acceptance.first_record(TENANT, CAMPAIGN_ID, wanted, NOW)
         assert msgspec.json.decode(encode(record), type=type(record)) == record
+        if wanted.error is not None:
+            raise _RefusedError(wanted.error)
 
     return take
 
