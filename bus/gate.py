@@ -32,6 +32,8 @@ WRONG_LAST_SEQUENCE = 10071
 STREAM_FULL = 10077
 MESSAGE_TOO_LARGE = 10054
 DELETE_FAILED = 10057
+SEQUENCE_NOT_FOUND = 10043
+"""Said of a message that was removed from among others; 10057 of one at the stream's ends."""
 
 _ONCE = {EXPECTED_SEQUENCE: "0"}
 _GONE = frozenset({"no message found", "deleted message", "stream store EOF"})
@@ -193,6 +195,8 @@ async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
     answer = _answer.decode(message.data)
     if answer.error is None:
         return True
+    if answer.error.err_code == SEQUENCE_NOT_FOUND:
+        return False
     if answer.error.err_code == DELETE_FAILED and answer.error.description in _GONE:
         return False
     raise UnknownOutcomeError(

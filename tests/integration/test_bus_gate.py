@@ -159,6 +159,13 @@ async def test_removing_is_by_sequence_and_says_whether_it_was_there(bus: Bus) -
     assert await stored(bus, Stream.REQUESTS) == 1
 
 
+async def test_removing_from_the_middle_twice_is_not_unknown(bus: Bus) -> None:
+    names = [subjects.request("ann", Capability.IMAGE, "c1", f"r{i}") for i in range(3)]
+    _, middle, _ = [await gate.publish_once(bus, n, b"{}") for n in names]
+    assert await gate.remove(bus, Stream.REQUESTS, middle.sequence) is True
+    assert await gate.remove(bus, Stream.REQUESTS, middle.sequence) is False
+
+
 async def test_acknowledged_messages_survive_a_kill(bus: Bus, nats_server: NatsServer) -> None:
     names = [subjects.request("ann", Capability.IMAGE, "c1", f"r{i}") for i in range(200)]
     await asyncio.gather(*(gate.publish_once(bus, n, b"{}") for n in names))
