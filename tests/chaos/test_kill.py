@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
-from invariants import check_everything
+from appliance_checks import check_everything
 
 sys.path.append(str(Path(__file__).parents[1] / "campaign"))
 from appliance_process import EXAMPLES, Appliance, wait_for
