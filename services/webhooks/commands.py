@@ -16,7 +16,7 @@ from bus import gate, outward
 from bus.records import Conflict, Records
 from contracts import events, subjects
 from contracts.codec import decode_input, encode
-from contracts.errors import AdgenxError, ErrorInfo, TransientError
+from contracts.errors import AdgenxError, ErrorInfo, InvalidRequestError, TransientError
 from contracts.identity import NO_CAMPAIGN, is_id
 from contracts.subjects import Bucket, ControlSubject, Stream
 from contracts.webhooks import (
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from bus.consume import Delivery
 
 log = structlog.get_logger(__name__)
+
+MAX_WEBHOOKS = 16
+"""Of one tenant: each of them makes a delivery of every event."""
 
 
 class Commands:
@@ -84,6 +87,8 @@ class Commands:
             await self._webhooks.delete(key, found.revision)
             return "done"
         outward.read(command.url, private=self._bus.settings.webhook_private)
+        if found is None and len(await self._webhooks.under(control.tenant)) >= MAX_WEBHOOKS:
+            raise InvalidRequestError(f"a tenant has at most {MAX_WEBHOOKS} webhooks", field="url")
         record = WebhookRecord(
             tenant=control.tenant,
             webhook_id=control.ids[0],

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from bus import gate, outward
+from bus import gate, metrics, outward
 from bus.outward import Resolve
 from bus.records import Conflict, Record, Records
 from bus.telemetry import canonical
@@ -143,6 +143,7 @@ class Sender:
             settled = await self._settle(key, record, revision, reply)
             line.update(attempt=record.attempts, status=reply.status, error=reply.error)
             line["state"] = settled.state.value if settled else "gone"
+        metrics.WEBHOOK_DELIVERIES.add(line["state"])
         return settled
 
     async def _claim(self, key: str) -> Record[DeliveryRecord] | None:
@@ -179,7 +180,7 @@ class Sender:
                 self._timeout,
             )
             now = self._clock()
-            keys = await asyncio.to_thread(self._keyring.signing, record.tenant, now)
+            keys = self._keyring.signing(record.tenant, now)
             answer = await self._exchange.request(
                 vetted,
                 "POST",

@@ -38,6 +38,7 @@ from contracts.codec import encode
 from contracts.subjects import Bucket
 from contracts.webhook_signature import NoMatchError, verify
 from contracts.webhooks import DeliveryState, RetryDelivery, SetWebhook
+from services.webhooks.commands import MAX_WEBHOOKS
 
 pytestmark = pytest.mark.integration
 
@@ -214,6 +215,13 @@ async def test_a_standing_webhook_is_told_what_it_asked_for_until_it_is_ended(
         unread = await rig.command("w4", b'{"type":"set_webhook.v1","url":"x","evnts":[]}')
         assert unread.error is not None
         assert "events" in unread.error.message
+        for n in range(2, MAX_WEBHOOKS):
+            unheard = SetWebhook(url=receiver.url(f"/{n}"), events=["campaign_result"])
+            assert (await rig.command(f"more{n}", unheard)).status == "done"
+        assert (await rig.command("w5", every)).status == "refused"
+        assert (await rig.command("w2", campaigns)).status == "done"  # setting again is no more
+        for n in range(2, MAX_WEBHOOKS):
+            await rig.command(f"more{n}", SetWebhook(url=""))
         await rig.end("r1")
         await rig.end("r2", receiver.url("/every"))  # the same address twice is told once
         await rig.end("r3", tenant="other")
