@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -356,3 +357,41 @@ async def test_the_command_line_sets_lists_and_tries_again(rig: Rig, settings: S
     assert old.startswith(f"{key}  until ")
     assert new.startswith("whsec_")
     assert key not in new
+
+
+@pytest.mark.parametrize("seed", [1])
+async def test_two_senders_killed_at_random_lose_nothing_against_a_flaky_receiver(
+    rig: Rig, settings: Settings, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - the storm is to be the same again
+    storm = True
+
+    def respond(_letter: Letter, _count: int) -> bytes | None:
+        if not storm or chance.random() < 0.6:
+            return OK
+        return chance.choice([None, status(503), status(429, "Retry-After: 0")])
+
+    async with receiving(respond) as receiver:
+        senders = [Process(settings), Process(settings)]
+        try:
+            for sender in senders:
+                sender.start()
+            for n in range(60):
+                await rig.end(f"r{n}", receiver.url(f"/{n % 7}"))
+                if n % 10 == 9:
+                    receiver.arrived.clear()
+                    await asyncio.wait_for(receiver.arrived.wait(), 30)
+                    victim = chance.choice(senders)
+                    victim.kill()
+                    victim.start()
+            storm = False
+            records = await rig.settled(60)
+        finally:
+            for sender in senders:
+                sender.kill()
+    assert {r.state for r in records} == {DeliveryState.DELIVERED}
+    for record in records:
+        letters = receiver.of(record.delivery_id)
+        assert letters
+        assert len({x.body for x in letters}) == 1
+    assert len(receiver.letters) == sum(len(receiver.of(r.delivery_id)) for r in records)
