@@ -85,14 +85,16 @@ class Artifacts:
         `make_durable` before telling anybody of it. Whoever stores an object has half of
         `retention_grace_hours` to name it in a record.
         """
-        digest, size = await self._s3.call(lambda: sha256_of(source))
-        if sha256 and digest != sha256:
-            raise HashMismatchError(f"expected sha256 {sha256}, found {digest}")
-        key = artifact_key(tenant, digest)
-        existed = not await self._s3.call(
-            lambda: self._s3.put_once(key, source, media_type, digest, size)
-        )
-        return Stored(key, digest, size, existed)
+
+        def put() -> Stored:
+            digest, size = sha256_of(source)
+            if sha256 and digest != sha256:
+                raise HashMismatchError(f"expected sha256 {sha256}, found {digest}")
+            key = artifact_key(tenant, digest)
+            existed = not self._s3.put_once(key, source, media_type, digest, size)
+            return Stored(key, digest, size, existed)
+
+        return await self._s3.call(put)  # one hop to a thread, for small files are the most
 
     async def make_durable(self) -> None:
         """Make every put that has returned survive a power cut; calls share one sync."""

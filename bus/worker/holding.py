@@ -1,8 +1,9 @@
 """The jobs in hand, watched by one timer for all of them: heartbeats, lost claims, the end.
 
-A job that is over within a beat costs its watching nothing. One that lasts sends a heartbeat three
-times within the server's patience, and its record is read again every few seconds, or at once when
-somebody else is heard to have written it.
+A job that is over within a tick costs its watching nothing. For one that lasts a heartbeat is sent
+three times within the server's patience, and its record is read again every few seconds, or at once
+when somebody else is heard to have written it. Only while there is such a job are the service's
+records listened to: every short one would be heard twice, from its own worker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 
 import msgspec
+import nats.errors
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from bus.connection import Bus
 from bus.consume import Delivery
@@ -46,6 +49,7 @@ class Hold:
         self.claim = claim
         self.stopped = asyncio.Event()
         self.on_stop: Callable[[], None] | None = None
+        self.since = 0.0
         self.beat_at = 0.0
         self.look_at = 0.0
         self.looking = False
@@ -69,6 +73,7 @@ class Holding:
         self._still_mine = still_mine
         self._watched: dict[str, Hold] = {}
         self._some = asyncio.Event()
+        self._listening: Subscription | None = None
         self._looks: set[asyncio.Task[None]] = set()
         self._beat_seconds = bus.settings.ack_wait_seconds / BEATS_PER_ACK_WAIT
         self._tick_seconds = min(LONGEST_TICK_SECONDS, self._beat_seconds / 2)
@@ -80,7 +85,7 @@ class Holding:
     def watching(self, hold: Hold) -> Iterator[None]:
         """Watch a job for the length of a block, in which nothing may write its record."""
         now = asyncio.get_running_loop().time()
-        hold.beat_at = hold.look_at = now
+        hold.since = hold.beat_at = hold.look_at = now
         self._watched[hold.claim.key] = hold
         self._some.set()
         if self._bus.stopping.is_set():
@@ -92,11 +97,11 @@ class Holding:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        listening = await self._bus.nc.subscribe(self._changes, cb=self._changed)
         drain = asyncio.create_task(self._drain())
         try:
             while True:
                 if not self._watched:
+                    await self._listen(on=False)
                     self._some.clear()
                     await self._some.wait()
                 await asyncio.sleep(self._tick_seconds)
@@ -105,17 +110,32 @@ class Holding:
             drain.cancel()
             for look in self._looks:
                 look.cancel()
-            with contextlib.suppress(Exception):  # the connection may be gone
-                await listening.unsubscribe()
+            await self._listen(on=False)
 
     async def _tick(self, now: float) -> None:
-        for hold in list(self._watched.values()):
+        lasting = [h for h in self._watched.values() if now - h.since >= self._tick_seconds / 2]
+        if await self._listen(on=bool(lasting)):
+            for hold in lasting:  # for what was written before anybody listened
+                self._look(hold, now)
+        for hold in lasting:
             if now - hold.beat_at >= self._beat_seconds:
                 hold.beat_at = now
                 with contextlib.suppress(Exception):  # the next beat tries again
                     await self._bus.nc.publish(hold.delivery.reply, b"+WPI")
             if now - hold.look_at >= LOOK_SECONDS:
                 self._look(hold, now)
+
+    async def _listen(self, *, on: bool) -> bool:
+        """Listen to the service's records or leave off; say whether it has just begun."""
+        if on is (self._listening is not None):
+            return False
+        with contextlib.suppress(nats.errors.Error):  # the next tick tries again
+            if on:
+                self._listening = await self._bus.nc.subscribe(self._changes, cb=self._changed)
+            elif self._listening is not None:
+                listening, self._listening = self._listening, None
+                await listening.unsubscribe()
+        return on and self._listening is not None
 
     def _look(self, hold: Hold, now: float) -> None:
         hold.look_at = now

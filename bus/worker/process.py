@@ -12,6 +12,7 @@ import os
 import signal
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -52,6 +53,8 @@ LAST_WORDS_SECONDS = 0.5
 """How long an ended process's pipe is still read."""
 LOAD_SECONDS = 120.0
 """Any model may take this long to load; one that says more in its manifest, four times that."""
+OOM_FRESH_SECONDS = 1.0
+"""A run that began within this of another's beginning takes over its count of memory kills."""
 _PRINTED_LIMIT = 400
 _ROOT = Path(__file__).resolve().parents[2]
 _WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_")
@@ -67,6 +70,28 @@ def oom_kills() -> int:
             if name == "oom_kill":
                 return int(value)
     return 0
+
+
+class OomWatch:
+    """How many processes the kernel had ended for their memory when a run began, or just before.
+
+    Asking costs as much as sending a job, so that short runs share an answer.
+    """
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._before = count()
+        self._asked_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Take note that a run begins."""
+        now = time.monotonic()
+        if now - self._asked_at >= OOM_FRESH_SECONDS:
+            self._before, self._asked_at = self._count(), now
+
+    def struck(self) -> bool:
+        """Say whether the kernel has ended any process since then."""
+        return self._count() > self._before
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -181,8 +206,7 @@ class ModelProcess:
         self._service = service
         self._transport = transport
         self._wire = wire
-        self._count_oom_kills = count_oom_kills
-        self._oom_kills = count_oom_kills()
+        self._oom = OomWatch(count_oom_kills)
         self._job_id = ""
         self._cancelling: asyncio.TimerHandle | None = None
         self._usable = True
@@ -220,7 +244,7 @@ class ModelProcess:
         StalledError or ChildLostError for what happened to it; JobCancelledError after `cancel`.
         """
         self._job_id = job.job_id
-        self._oom_kills = self._count_oom_kills()
+        self._oom.begin()
         self._send(job)
         try:
             return await self._outputs(job, on_tick)
@@ -288,7 +312,7 @@ class ModelProcess:
         await self.exited()
         status = self._transport.get_returncode()
         status = 0 if status is None else status
-        if status == -signal.SIGKILL and self._count_oom_kills() > self._oom_kills:
+        if status == -signal.SIGKILL and self._oom.struck():
             return self._unless_cancelled(OutOfMemoryError("the kernel ended it for its memory"))
         if self._wire.complaint:
             return self._unless_cancelled(
