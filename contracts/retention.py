@@ -37,9 +37,11 @@ class SweepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the sweep of everything stands; key `-`, written by retention alone.
 
     Times are Unix seconds; `began_at` later than `ended_at` means that it is under way. A `dry_run`
-    counts and changes nothing. `wanted_at` is the newest wish that it answers. `campaigns` and
-    `requests` were purged, `pending` campaigns wait for their last request to be over, and
-    `expired` campaigns were asked to be deleted because of their age.
+    counts and changes nothing. `wanted_at` is the newest wish that it answers. `named` artifacts
+    stand in some record. Something was purged of so many deleted `campaigns`, `pending` ones wait
+    for their last request to be over, and `expired` ones were asked to be deleted because of their
+    age. Gone are `requests`, `runs` and `claims` (of the cache) that had lost their job, `uploads`
+    that never came, webhook `deliveries`, and `unfinished` multipart uploads.
     """
 
     began_at: float

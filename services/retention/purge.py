@@ -41,9 +41,12 @@ ANSWERS = frozenset({events.CANCEL_RESULT, events.RERUN_RESULT, events.DELETE_RE
 
 
 class Purged(NamedTuple):
-    """How many requests are gone; `pending`: some are not over yet, look again soon."""
+    """How many requests are gone, and how many messages; `pending`: some requests are not over yet,
+    look again soon.
+    """
 
     requests: int = 0
+    messages: int = 0
     pending: bool = False
 
 
@@ -67,10 +70,10 @@ class Purger:
         # Requests before records: one that gets its record in between is seen to have it.
         unfinished = await self._unfinished(tenant, campaign_id)
         jobs = {job.value.request_id: job for job in await self._jobs.under(key)}
-        over, pending = [], False
+        over, messages, pending = [], 0, False
         for request_id, sequence in unfinished.items():
             if request_id not in jobs:
-                await gate.remove(self._bus, Stream.REQUESTS, sequence)
+                messages += await gate.remove(self._bus, Stream.REQUESTS, sequence)
         for request_id, job in jobs.items():
             if not job.value.state.terminal:
                 cancel = subjects.cancel_job(tenant, campaign_id, request_id)
@@ -82,10 +85,14 @@ class Purger:
                 over.append(job)
         await self._each_job(over)
         if not pending:
-            await self._forget(Stream.EVENTS, subjects.campaign_events(tenant, campaign_id))
-            await self._forget(Stream.PROGRESS, subjects.campaign_progress(tenant, campaign_id))
-            log.info("campaign.purged", campaign=key, requests=len(over))
-        return Purged(len(over), pending)
+            for stream, pattern in (
+                (Stream.EVENTS, subjects.campaign_events(tenant, campaign_id)),
+                (Stream.PROGRESS, subjects.campaign_progress(tenant, campaign_id)),
+            ):
+                messages += await self._forget(stream, pattern)
+        if over or messages:
+            log.info("campaign.purged", campaign=key, requests=len(over), messages=messages)
+        return Purged(len(over), messages, pending)
 
     async def close(self, key: str) -> None:
         """Close a campaign's budget; what its jobs have spent stays to be read."""
@@ -161,11 +168,13 @@ class Purger:
                 await self._runs.delete(run.key, run.revision)
         await self._jobs.delete(job.key, job.revision)
 
-    async def _forget(self, stream: Stream, pattern: str) -> None:
-        """Remove every message of a stream that matches, but answers to commands."""
+    async def _forget(self, stream: Stream, pattern: str) -> int:
+        """Remove every message of a stream that matches, but answers to commands; count them."""
+        removed = 0
         for message in await direct.last_of_each(self._bus, stream, pattern):
             if not (stream is Stream.EVENTS and is_answer(message.subject)):
-                await gate.remove(self._bus, stream, message.sequence)
+                removed += await gate.remove(self._bus, stream, message.sequence)
+        return removed
 
 
 def is_answer(subject: str) -> bool:

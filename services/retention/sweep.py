@@ -95,7 +95,7 @@ class Sweep:
         """Count what a sweep would do, as far as one walk can tell."""
         return msgspec.structs.replace(
             state,
-            campaigns=len(self._to_purge(census, state.began_at)),
+            campaigns=len(census.remains),
             expired=len(census.expired_campaigns),
             requests=len(census.expired_requests),
             runs=len(census.orphans),
@@ -110,12 +110,12 @@ class Sweep:
 
     async def _purge(self, census: Census, state: SweepState) -> SweepState:
         """Remove the records and messages that have had their time."""
-        pending = requests = 0
-        campaigns = self._to_purge(census, state.began_at)
-        for key in campaigns:
+        campaigns = pending = requests = 0
+        for key in self._to_purge(census, state.began_at):
             purged = await self._purger.campaign(key)
-            requests += purged.requests
+            campaigns += bool(purged.requests or purged.messages)
             pending += purged.pending
+            requests += purged.requests
             await self._rest()
         for key in census.expired_campaigns:
             # By the one command that there is: the coordinator alone writes a tombstone.
@@ -129,7 +129,7 @@ class Sweep:
             await gate.remove(self._bus, Stream.DEAD, sequence)
         return msgspec.structs.replace(
             state,
-            campaigns=len(campaigns) - pending,
+            campaigns=campaigns,
             pending=pending,
             expired=len(census.expired_campaigns),
             requests=requests,

@@ -16,6 +16,7 @@ from contracts.governance import BreakerRecord, BudgetRecord, FlagRecord
 from contracts.jobs import Buried, CacheClaim, Job, JobRecord, Run
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
+from contracts.retention import SweepState, SweepWanted, TenantSweep
 from contracts.webhooks import DeliveryRecord, WebhookRecord
 
 pytestmark = pytest.mark.unit
@@ -36,6 +37,9 @@ RECORDS = {
     "record.open_entry": OpenEntry,
     "record.run": Run,
     "record.service_record": ServiceRecord,
+    "record.sweep_state": SweepState,
+    "record.sweep_wanted": SweepWanted,
+    "record.tenant_sweep": TenantSweep,
     "record.upload_record": UploadRecord,
     "record.webhook_record": WebhookRecord,
 }
