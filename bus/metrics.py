@@ -97,13 +97,13 @@ RESULTS = Counter(
     "adgenx_results_total", "Requests that are over.",
     "capability", "provider", "tier", "status", "made",
 )  # fmt: skip
-ERRORS = Counter(
-    "adgenx_errors_total",
-    "Requests that failed; fault says whose: service, request, or operator.",
+OUTCOMES = Counter(
+    "adgenx_outcomes_total",
+    "Requests that are over: ok, cancelled, or whose fault it was: service, request, operator.",
     "provider",
-    "code",
-    "fault",
+    "outcome",
 )
+ERRORS = Counter("adgenx_errors_total", "Requests that failed, by code.", "provider", "code")
 LATENCY_SECONDS = Histogram(
     "adgenx_request_latency_seconds",
     "From acceptance to a good result.",

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SILENT_SECONDS = 60.0
 """A worker announces itself every few seconds; after so long without a word something is wrong."""
-FORGOTTEN_SECONDS = 3600.0
-"""A worker that has been silent for so long is taken for gone."""
+FORGOTTEN_SECONDS = 300.0
+"""A worker that has been silent for so long is taken for gone, if another one is there."""
 GB = 1e9
 
 
@@ -133,7 +133,8 @@ def _one(name: str, records: list[ServiceRecord], now: float) -> Provider:
     newest = max(records, key=lambda r: r.announced_at)
     ready = [r for r in records if r.state is ServiceState.READY]
     heard = [r for r in ready if now - r.announced_at <= SILENT_SECONDS]
-    silent = [r for r in ready if SILENT_SECONDS < now - r.announced_at <= FORGOTTEN_SECONDS]
+    silent = [r for r in ready if r not in heard]
+    lost = [r for r in silent if now - r.announced_at <= FORGOTTEN_SECONDS]
     return Provider(
         name=name,
         tier=newest.manifest.tier.value,
@@ -146,7 +147,7 @@ def _one(name: str, records: list[ServiceRecord], now: float) -> Provider:
         memory_bytes=sum(r.memory_gb for r in heard if r.resident) * GB,
         target_seconds=newest.manifest.resources.target_seconds,
         heard_seconds=max(0.0, now - newest.announced_at),
-        silent_workers=len(silent),
+        silent_workers=len(lost),
     )
 
 

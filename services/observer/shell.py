@@ -88,6 +88,7 @@ class Observer:
             metrics.DEPENDENCY_UP.set("nats", to=0.0)
             return
         metrics.DEPENDENCY_UP.set("nats", to=1.0)
+        self._tally.expect([provider.name for provider in picture.providers])
         show(picture, self._spending)
 
     async def _store_answers(self) -> bool:

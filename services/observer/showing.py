@@ -23,14 +23,17 @@ def show(picture: Picture, spending: Spending) -> None:
 
 def tables(picture: Picture, spending: Spending) -> dict[Counter | Gauge, Table]:
     """Return every value that the picture gives."""
+    today = spending.today(picture.at)
+    paid = {p.name for p in picture.providers} | spending.total.keys()
     return (
         _providers(picture)
         | _queues(picture)
         | _streams(picture)
         | _budgets(picture)
         | {
-            metrics.LEDGER_COST: {(p,): v for p, v in spending.total.items()},
-            metrics.LEDGER_TODAY: {(p,): v for p, v in spending.today(picture.at).items()},
+            # Every provider's begins at 0: Prometheus sees no increase in a first value.
+            metrics.LEDGER_COST: {(p,): spending.total.get(p, 0.0) for p in paid},
+            metrics.LEDGER_TODAY: {(p,): today.get(p, 0.0) for p in paid},
             metrics.CAMPAIGNS_OPEN: {(): picture.campaigns_open},
             metrics.MEMORY_AVAILABLE: {(): picture.memory_available_bytes},
             metrics.DISK_USED: {(folder,): ratio for folder, ratio in picture.disks.items()},

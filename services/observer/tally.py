@@ -6,8 +6,7 @@ import msgspec
 
 from bus import metrics
 from contracts.events import GenerationRequest, GenerationResult
-from contracts.jobs import JobState
-from services.observer.fault import fault_of
+from services.observer.outcome import Outcome, outcome_of
 
 MOST_TENANTS = 50
 """So many tenants are told apart; the others are one. A label must not grow without bound."""
@@ -36,6 +35,12 @@ class Tally:
         else:
             self._result(self._named(tenant), event)
 
+    def expect(self, providers: list[str]) -> None:
+        """Begin every provider's counts at 0: Prometheus sees no increase in a first value."""
+        for provider in (*providers, UNROUTED):
+            for outcome in Outcome:
+                metrics.OUTCOMES.add(provider, outcome.value, by=0.0)
+
     def _named(self, tenant: str) -> str:
         if tenant in self._tenants:
             return tenant
@@ -53,13 +58,15 @@ class Tally:
         provider = event.provider or UNROUTED
         metrics.RESULTS.add(event.capability, provider, event.tier, event.status, event.made)
         metrics.TENANT_COST.add(provider, tenant, by=max(0.0, event.cost_estimate))
-        if event.status == JobState.OK:
+        code = event.error.code if event.error is not None else ""
+        outcome = outcome_of(event.status, code)
+        metrics.OUTCOMES.add(provider, outcome.value)
+        if code:
+            metrics.ERRORS.add(provider, code)
+        if outcome is Outcome.OK:
             metrics.LATENCY_SECONDS.observe(provider, event.made, value=event.latency_ms / 1000)
             if event.run_ms:
                 metrics.RUN_SECONDS.observe(provider, value=event.run_ms / 1000)
-        elif event.error is not None:
-            fault = fault_of(event.error.code)
-            metrics.ERRORS.add(provider, event.error.code, fault.value)
         for attempt in event.attempts:
             for failure in attempt.failures:
                 metrics.RETRIES.add(attempt.service, failure.code)

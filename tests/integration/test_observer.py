@@ -171,11 +171,13 @@ async def test_a_failure_says_whose_fault_it_was_and_what_was_tried(
             error = ErrorInfo(code=code, message="m")
             ended = result(f"f{number}", status="failed", made="", error=error)
             await tell(bus, "acme", f"f{number}", ended)
-        errors = "adgenx_errors_total"
+        outcomes = "adgenx_outcomes_total"
         by = {"provider": "longcat"}
-        await becomes(value, 1, errors, **by, code="NOT_IMPLEMENTED", fault="operator")
-        assert value(errors, **by, code="OUT_OF_MEMORY", fault="service") == 1
-        assert value(errors, **by, code="INVALID_PARAMS", fault="request") == 1
+        await becomes(value, 1, outcomes, **by, outcome="operator")
+        assert value(outcomes, **by, outcome="service") == 1
+        assert value(outcomes, **by, outcome="request") == 1
+        assert value(outcomes, **by, outcome="ok") == 1
+        assert value("adgenx_errors_total", **by, code="OUT_OF_MEMORY") == 1
         assert value("adgenx_retries_total", provider="cosmos", code="STALLED") == 1
         assert value("adgenx_fallbacks_total", provider="cosmos", code="STALLED") == 1
 
@@ -232,7 +234,7 @@ async def test_services_breakers_flags_and_budgets_are_shown_as_their_records_ar
     for worker, record in {
         "longcat.a": announced("longcat", busy=1, resident=True, memory_gb=41.0),
         "longcat.b": announced("longcat"),
-        "longcat.c": announced("longcat", announced_at=now - 300),
+        "longcat.c": announced("longcat", announced_at=now - 100),
         "cosmos.a": announced("cosmos", announced_at=now - 300),
         "wan_animate.a": announced("wan_animate"),
         "ditto.a": announced("ditto", state=ServiceState.UNAVAILABLE),
@@ -248,6 +250,9 @@ async def test_services_breakers_flags_and_budgets_are_shown_as_their_records_ar
     await budgets.put("acme.c3", BudgetRecord(spent=1))
     async with observing(bus, settings):
         await becomes(value, 4, "adgenx_provider_workers", provider="longcat")
+        for counted in ("adgenx_outcomes_total", "adgenx_ledger_dollars_total"):
+            outcome = {"outcome": "service"} if "outcomes" in counted else {}
+            assert value(counted, provider="longcat", **outcome) == 0
         for name, provider, wanted in (
             ("adgenx_provider_busy", "longcat", 1),
             ("adgenx_provider_resident", "longcat", 1),
