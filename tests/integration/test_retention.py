@@ -25,6 +25,7 @@ from contracts.brief import Brand, Brief, Product
 from contracts.campaign import CampaignRecord, CampaignState
 from contracts.capability import Capability
 from contracts.codec import encode
+from contracts.errors import UnknownOutcomeError
 from contracts.governance import BudgetRecord
 from contracts.identity import job_id_of
 from contracts.jobs import Attempt, Buried, CacheClaim, Job, JobRecord, JobState, Run, RunState
@@ -232,6 +233,43 @@ async def test_of_a_deleted_campaign_only_tombstone_budget_and_charges_stay(hous
     assert budget is not None
     assert (budget.value.closed, budget.value.spent) == (True, 1.5)
     assert await house.left_of("kept") == before
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+async def test_a_purge_that_dies_at_any_effect_is_finished_by_the_next(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, late: bool
+) -> None:
+    """Before: each attempt gets one effect further. After: each dies behind its first one."""
+    key = await house.whole_campaign("gone", CampaignState.DELETED)
+    await house.request("gone", "late")
+    effects = {name: getattr(gate, name) for name in ("remove", "store")}
+    left = 0
+
+    def dying(name: str) -> Callable[..., Awaitable[Any]]:
+        async def effect(*given: object) -> Any:  # noqa: ANN401 - whatever the real one returns
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                return await effects[name](*given)
+            if late:
+                await effects[name](*given)
+            raise UnknownOutcomeError("died here")
+
+        return effect
+
+    for name in effects:
+        monkeypatch.setattr(gate, name, dying(name))
+    deaths = 0
+    while True:
+        left = 0 if late else deaths
+        try:
+            await Purger(house.bus).campaign(key)
+        except UnknownOutcomeError:
+            deaths += 1
+        else:
+            break
+    assert deaths >= (10 if late else 1)
+    assert set(await house.left_of("gone")) == {"EVENTS", "LEDGER", "KV_campaigns", "KV_budgets"}
 
 
 async def test_a_campaign_waits_for_what_is_not_over(house: House) -> None:
