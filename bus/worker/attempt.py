@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
+from bus import metrics, tracing
 from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
 from bus.worker.folder import ServiceFolder
@@ -145,7 +146,8 @@ class Attempt:
         if finished is None:
             return None
         try:
-            return await self._patiently(lambda: self._store(finished))
+            with tracing.span("worker.store", adopted=True):
+                return await self._patiently(lambda: self._store(finished))
         except (HashMismatchError, FileNotFoundError) as error:
             log.warning("spool.damaged", job_id=job.job_id, error=str(error))
             await asyncio.to_thread(bench.spool.remove, job.job_id)
@@ -163,10 +165,13 @@ class Attempt:
                     job_id=job.job_id, request=job.request, inputs=paths, scratch=str(scratch)
                 )
                 began = time.monotonic()
-                media = await self._in_process(process, frame, reporter)
+                with tracing.span("worker.run"):
+                    media = await self._in_process(process, frame, reporter)
             made = Made(media, time.monotonic() - began)
+            metrics.WORKER_RUN_SECONDS.observe(value=made.run_seconds)
             await reporter.finish()
-            return await self._kept(made)
+            with tracing.span("worker.store"):
+                return await self._kept(made)
         finally:
             bench.litter.add(scratch)
 

@@ -17,6 +17,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from bus import metrics
 from bus.connection import Bus
 from bus.consume import Delivery
 from bus.records import subject_of
@@ -119,6 +120,8 @@ class Holding:
                 self._look(hold, now)
         for hold in lasting:
             if now - hold.beat_at >= self._beat_seconds:
+                gap = (now - hold.beat_at) / self._bus.settings.ack_wait_seconds
+                metrics.WORKER_HEARTBEAT_GAP.observe(value=gap)
                 hold.beat_at = now
                 with contextlib.suppress(Exception):  # the next beat tries again
                     await self._bus.nc.publish(hold.delivery.reply, b"+WPI")

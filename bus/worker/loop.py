@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from bus import gate, telemetry, topology
+from bus import gate, metrics, telemetry, topology, tracing
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.consume import Delivery, ack, consume, nak
@@ -161,11 +161,15 @@ class Loop:
         self.busy += 1
         try:
             with telemetry.canonical(
-                "job.settled", service=self._name, job_id=job.job_id, request_id=job.request_id
+                "job.settled",
+                service=self._name,
+                job_id=job.job_id,
+                **subjects.named_by(job.key),
             ) as line:
                 act, run = await self._through(delivery, job)
                 line["act"] = act.value
                 if run is not None:
+                    metrics.WORKER_JOBS.add(run.state.value)
                     line.update(state=run.state.value, attempt=run.attempt)
                     line["error"] = run.error.code if run.error else ""
         finally:
@@ -249,7 +253,9 @@ class Loop:
 
     async def _attempt(self, job: Job, hold: Hold) -> Outcome:
         """Work with heartbeats; ends early when the claim is lost or the worker shall end."""
-        with self._holding.watching(hold):
+        metrics.WORKER_ATTEMPTS.add()
+        span = tracing.span("worker.attempt", attempt=hold.claim.run.attempt)
+        with self._holding.watching(hold), span:
             return await Attempt(self._bench, job, hold).outcome()
 
     async def _wait(self, hold: Hold, seconds: float, worker: Worker) -> Verdict:
@@ -319,6 +325,7 @@ async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     spool = await asyncio.to_thread(Spool, bus.settings.spool_dir, service.name, revision)
     bench = Bench(bus, service, artifacts, spool)
     await bench.switch.start()
+    metrics.WORKER_SPOOL_BYTES.follow(read=spool.size_bytes)
     loop = Loop(bus, bench)
     announcing = asyncio.create_task(Announcer(bench, revision, lambda: loop.busy).run())
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from bus import metrics
 from bus.worker import process, retry
 from bus.worker.folder import ServiceFolder
 from bus.worker.process import ModelProcess
@@ -91,6 +92,7 @@ class Pool:
         return await self._start()
 
     async def _start(self) -> ModelProcess:
+        metrics.WORKER_CHILD_STARTS.add()
         try:
             started = await process.start(self._service)
         except (AdgenxError, OSError) as error:  # OSError: this machine can start no process

@@ -130,6 +130,15 @@ class Spool:
         """Forget a result: it is committed, or nobody wants it any more."""
         shutil.rmtree(self._done / job_id, ignore_errors=True)
 
+    def size_bytes(self) -> int:
+        """Return the size of the finished results and the kept inputs."""
+        files = (p for folder in (self._done, self.inputs) for p in folder.rglob("*"))
+        sizes = 0
+        for path in files:
+            with contextlib.suppress(FileNotFoundError):  # it is removed in this moment
+                sizes += path.stat().st_size
+        return sizes
+
     def _sweep(self, now: float) -> None:
         """Remove what dead workers have left, and results that are too old."""
         for folder in self._work.iterdir():
