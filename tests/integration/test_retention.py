@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from bus_servers import eventually
+from router_rig import image, rig, service
 
 from bus import direct, gate
 from bus.artifacts import Artifacts
@@ -289,6 +290,26 @@ async def test_a_campaign_waits_for_what_is_not_over(house: House) -> None:
     await gate.remove(house.bus, Stream.REQUESTS, message.sequence)
     assert (await purger.campaign(key)).pending is False
     assert await house.jobs.under(key) == []
+
+
+async def test_what_a_router_that_slept_has_written_is_ended_and_goes(house: House) -> None:
+    """A record without a message, of a campaign that is no more: the router itself ends it."""
+    key = await house.campaign("gone", CampaignState.DELETED)
+    await house.sweep.run()
+    await house.job("gone", "late", JobState.NEW, cache_key="a" * 64)
+    await house.request("gone", "later", encode(image()))
+    async with rig(house.bus, house.artifacts) as desk:
+        await desk.announce(service("fake"))
+        await desk.router()
+        worker = await desk.worker("fake")
+
+        async def purged() -> bool:
+            return not (await Purger(house.bus).campaign(key)).pending
+
+        await eventually(purged)
+    assert worker.ran == []
+    await house.sweep.run()  # the answer to the cancel came after the record
+    assert set(await house.left_of("gone")) == {"KV_campaigns", "KV_budgets"}
 
 
 async def test_a_brief_under_a_deleted_id_is_left_for_its_answer(house: House) -> None:
