@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
-from bus import consume, topology
+from bus import consume, telemetry, topology, tracing
 from contracts import subjects
 from contracts.errors import InvalidIdError, TransientError
 from contracts.identity import NO_CAMPAIGN, check_id
@@ -69,7 +70,7 @@ class Coordinator:
         self._bus = bus
         self._world = world
         self._sweep_seconds = sweep_seconds
-        self._desk = Desk(lambda key: advance(world, key))
+        self._desk = Desk(self._look)
         self._woken = asyncio.Event()
 
     async def run(self) -> None:
@@ -126,8 +127,14 @@ class Coordinator:
     async def _on_result(self, delivery: Delivery) -> None:
         _, _, tenant, campaign_id, *_ = delivery.subject.split(".")
         if campaign_id != NO_CAMPAIGN:
-            await self._desk.look(campaign_key(tenant, campaign_id))
+            with telemetry.canonical("result.taken"):
+                await self._desk.look(campaign_key(tenant, campaign_id))
         await consume.ack(self._bus, delivery)
+
+    async def _look(self, key: str) -> None:
+        about = bound_contextvars(**subjects.named_by(key))
+        with about, tracing.span("coordinator.decide", of=key):
+            await advance(self._world, key)
 
     async def _wake(self) -> None:
         self._woken.set()

@@ -23,6 +23,7 @@ from bus import gate, metrics, outward
 from bus.outward import Resolve
 from bus.records import Conflict, Record, Records
 from bus.telemetry import canonical
+from contracts import subjects
 from contracts.errors import (
     AdgenxError,
     InvalidInputError,
@@ -138,7 +139,8 @@ class Sender:
         record, revision = claimed.value, claimed.revision
         if not revision:
             return record
-        with canonical("webhook.attempted", tenant=record.tenant, key=key) as line:
+        about = subjects.named_in(record.subject)
+        with canonical("webhook.attempted", key=key, **about) as line:
             reply = await self._send(record)
             settled = await self._settle(key, record, revision, reply)
             line.update(attempt=record.attempts, status=reply.status, error=reply.error)
