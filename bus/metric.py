@@ -6,7 +6,9 @@ even imported. All of it belongs to the event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -116,6 +118,15 @@ class Histogram(Metric):
         """Count one value."""
         if self._live is not None:
             self._child(labels).observe(value)
+
+    @contextlib.contextmanager
+    def timed(self, *labels: str) -> Iterator[None]:
+        """Count how many seconds a block takes."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe(*labels, value=time.perf_counter() - began)
 
 
 def expose(metrics: Iterable[Metric], registry: CollectorRegistry) -> None:

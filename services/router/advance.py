@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from bus import metrics
 from contracts import subjects
 from contracts.codec import encode
 from contracts.errors import AdgenxError
@@ -258,6 +259,7 @@ class Advancer:
         if admitted is None or not self._room.enter(job.service, job, admitted, again=again):
             return
         await self._stores.publish_once(_work(job, admitted))
+        metrics.ROUTER_RELEASES.add(job.service)
 
     async def _tell(self, facts: Facts, job: JobRecord) -> None:
         """Tell, book, and only then remove; repeated as a whole until the message is gone."""

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
+from structlog.contextvars import bound_contextvars
 
-from bus import gate
+from bus import gate, metrics, tracing
 from bus.consume import Delivery, ack, consume
 from bus.direct import last_of_each
 from bus.records import stream_of, subject_of
@@ -124,7 +125,8 @@ class Router:
         await ack(self._bus, delivery)
 
     async def _take_in(self, message: Message) -> None:
-        taken = await self._taker.take_in(message)
+        with metrics.ROUTER_DECISION_SECONDS.timed("take_in"):
+            taken = await self._taker.take_in(message)
         if taken is Taken.UNSERVED and await self._directory.refresh():
             taken = await self._taker.take_in(message)
         if taken is Taken.RECORDED:
@@ -133,9 +135,14 @@ class Router:
             await self._desk.advance(key)
 
     async def _advance(self, key: str, afresh: bool) -> Rest:  # noqa: FBT001 - the desk's own call
-        self._floor.begin(key)
-        rest = await self._advancer.advance(key, afresh)
-        self._floor.settle(key)
+        with (
+            bound_contextvars(**subjects.named_by(key)),
+            tracing.span("router.advance", of=key),
+            metrics.ROUTER_DECISION_SECONDS.timed("advance"),
+        ):
+            self._floor.begin(key)
+            rest = await self._advancer.advance(key, afresh)
+            self._floor.settle(key)
         return rest
 
     async def _run_changed(self, delivery: Delivery) -> None:
@@ -196,6 +203,7 @@ class Router:
         if old.state is JobState.FOLLOWER:
             self._followers.get(old.leader, set()).discard(key)
         if new.state.terminal:
+            metrics.ROUTER_JOBS.add(new.service or "none", new.state.value)
             log.info("job.ended", key=key, state=new.state, service=new.service, made=new.made)
             for follower in self._followers.pop(key, ()):
                 self._desk.hint(follower)
