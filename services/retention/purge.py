@@ -178,6 +178,6 @@ class Purger:
 
 
 def is_answer(subject: str) -> bool:
-    """Say whether an event answers a command about a whole campaign."""
+    """Say whether an event answers a command about a whole campaign, or names an upload."""
     _, _, _, campaign_id, request_id, name, *_ = subject.split(".")
-    return campaign_id == request_id and name in ANSWERS
+    return name == events.ASSET_RESULT or (campaign_id == request_id and name in ANSWERS)

@@ -84,6 +84,7 @@ class Retention:
                 next_at = await self._look(next_at)
             except TransientError as error:
                 log.info("sweep.abandoned", error=error.message)
+                next_at = max(next_at, self._clock() + self._first_seconds)
             except Exception:
                 # A record that cannot be handled must not end the process: others wait.
                 log.exception("sweep.failed")

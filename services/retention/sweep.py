@@ -13,6 +13,7 @@ from bus import gate
 from bus.records import Records, stream_of
 from contracts import subjects
 from contracts.codec import encode
+from contracts.identity import is_id
 from contracts.operating import DeleteCampaign
 from contracts.retention import SweepState, TenantSweep
 from contracts.subjects import Bucket, Stream
@@ -164,7 +165,7 @@ class Sweep:
             self._clock,
             Rules(self._grace_seconds, state.dry_run),
         )
-        tenants = await self._objects.folders()
+        tenants = [name for name in await self._objects.folders() if is_id(name)]
         for tenant, swept in (await collector.sweep(tenants, census.mark)).items():
             tidied = (0, 0)
             if not state.dry_run:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from bus.records import Records
+from contracts.identity import is_id
 from contracts.jobs import Run
 from contracts.subjects import Bucket, run_key
 
@@ -62,8 +63,8 @@ class Tidier:
 
     async def _is_spent(self, key: str, census: Census) -> bool:
         """Say whether nobody will ever adopt this receipt: its run has ended, or is gone."""
-        _, _, service, job_id = key.split("/")
-        if key in census.live_receipts:
+        _, _, service, *rest = key.split("/")
+        if key in census.live_receipts or len(rest) != 1 or not is_id(rest[0]):
             return False
-        run = await self._runs.get(run_key(service, job_id))
+        run = await self._runs.get(run_key(service, rest[0]))
         return run is None or run.value.state.terminal
