@@ -79,20 +79,23 @@ class Retention:
     async def _work(self) -> None:
         next_at = await self._first()
         while True:
-            try:
-                await self._purge()
-                next_at = await self._look(next_at)
-            except TransientError as error:
-                log.info("sweep.abandoned", error=error.message)
-                next_at = max(next_at, self._clock() + self._first_seconds)
-            except Exception:
-                # A record that cannot be handled must not end the process: others wait.
-                log.exception("sweep.failed")
-                next_at = max(next_at, self._clock() + self._first_seconds)
+            next_at = await self._turn(next_at)
             left = max(0.0, min(LOOK_SECONDS, next_at - self._clock()))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
             self._news.clear()
+
+    async def _turn(self, next_at: float) -> float:
+        """Do what is to be done now; return when the next sweep is due."""
+        try:
+            await self._purge()
+            return await self._look(next_at)
+        except TransientError as error:
+            log.info("sweep.abandoned", error=error.message)
+        except Exception:
+            # A record that cannot be handled must not end the process: others wait.
+            log.exception("sweep.failed")
+        return max(next_at, self._clock() + self._first_seconds)
 
     async def _first(self) -> float:
         """Return when the first sweep is due: an hour after the last one, not at every start."""
