@@ -57,11 +57,9 @@ class _Tracing:
 _tracing = _Tracing()
 
 
-def configure(
-    service: str, exporter: SpanExporter | None = None, environ: Mapping[str, str] = os.environ
-) -> bool:
+def configure(service: str, exporter: SpanExporter | None = None) -> bool:
     """Begin to trace if an exporter is given or the environment names one; say whether it does."""
-    if exporter is None and not any(environ.get(name) for name in VARIABLES):
+    if exporter is None and not any(os.environ.get(name) for name in VARIABLES):
         return False
     if find_spec("opentelemetry.sdk") is None:
         log.warning("tracing.refused", reason="it needs: pip install 'adgenxai[otel]'")

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from bus import tracing
 from contracts.assets import AssetRole
 from contracts.capability import Tier
 from contracts.errors import AdgenxError, InvalidInputError, TransientError
@@ -172,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A person reads this terminal: what went wrong is said once, as an error, not as a log.
     silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=silent)
+    tracing.configure("adgenx")
     try:
         return int(asyncio.run(given.command(given)))
     except KeyboardInterrupt:
@@ -185,6 +187,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a folder that may not be written
         sys.stderr.write(f"adgenx: {error}\n")
         return ExitStatus.FAILED
+    finally:
+        tracing.shutdown()
 
 
 def _status_of(error: AdgenxError) -> ExitStatus:
