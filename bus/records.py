@@ -19,6 +19,8 @@ from contracts.errors import UnknownOutcomeError
 from contracts.identity import ID_PATTERN, is_id
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from nats.aio.msg import Msg
 
     from bus.connection import Bus
@@ -120,6 +122,22 @@ class Records(Generic[R]):
         records = (self._record(m) for m in messages)
         newest = {r.key: r for r in records if r is not None}
         return sorted(newest.values(), key=lambda r: r.revision)
+
+    async def pages(self) -> AsyncIterator[list[Record[R]]]:
+        """Yield every record of the bucket, so many at a time that any bucket fits.
+
+        A record that changes meanwhile moves behind the reader: it may come twice, never not at all.
+        """
+        sequence = 0
+        while found := await direct.after(
+            self._bus, self._stream, f"{self._prefix}>", sequence, direct.BATCH
+        ):
+            sequence = found[-1].sequence
+            yield [
+                Record(self._decoder.decode(m.data), m.sequence, m.subject[len(self._prefix) :])
+                for m in found
+                if m.data  # a person's `nats kv del` leaves a marker without any
+            ]
 
     async def _write(self, key: str, value: R, expected: int | None) -> int | Conflict:
         subject = f"{self._prefix}{check_key(key)}"

@@ -7,15 +7,21 @@ it. The semantics are those of bus.records and bus.gate; tests/router_stores.py 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from random import Random
 from typing import Generic, TypeVar
 
+import msgspec
+
+from bus.records import Conflict, Record
 from contracts.artifacts import ArtifactRef
 from contracts.errors import UnknownOutcomeError
+from contracts.governance import BreakerRecord, BudgetRecord
 from contracts.jobs import CacheClaim, JobRecord, Run
+from contracts.ledger import Charge
 from services.router.admission import Message
-from services.router.decide import Seen
+from services.router.facts import Seen
+from services.router.stores import Past, job_key_of
 from services.router.telling import Word
 
 R = TypeVar("R")
@@ -49,13 +55,62 @@ class MemoryTable(Generic[R]):
     async def update(self, key: str, value: R, revision: int) -> int | None:
         return await Point(lambda: self._write(key, value, revision), writes=True)  # type: ignore[return-value]  # the same
 
+    async def delete(self, key: str, revision: int) -> bool:
+        return await Point(lambda: self._remove(key, revision), writes=True)  # type: ignore[return-value]  # the same
+
+    async def each(self, keys: Sequence[str]) -> dict[str, Seen[R]]:
+        found = {key: await self.get(key) for key in keys}
+        return {key: seen for key, seen in found.items() if seen is not None}
+
+    async def under(self) -> dict[str, Seen[R]]:
+        return await Point(lambda: dict(self.rows), writes=False)  # type: ignore[return-value]  # the same
+
+    def put(self, key: str, value: R) -> None:
+        """Write whatever is there, at once."""
+        found = self.rows.get(key)
+        self._write(key, value, found.revision if found else 0)
+
     def _write(self, key: str, value: R, expected: int) -> int | None:
         found = self.rows.get(key)
         if (found.revision if found else 0) != expected:
             return None
         revision = self._world.next()
         self.rows[key] = Seen(value, revision)
+        self._world.watch(key, value)
         return revision
+
+    def _remove(self, key: str, revision: int) -> bool:
+        found = self.rows.get(key)
+        if found is None or found.revision != revision:
+            return False
+        del self.rows[key]
+        self._world.next()
+        return True
+
+
+class Shelf(Generic[R]):
+    """A table as bus.records has it: what `Board` stands on."""
+
+    def __init__(self, table: MemoryTable[R]) -> None:
+        self._table = table
+
+    async def get(self, key: str) -> Record[R] | None:
+        found = await self._table.get(key)
+        return Record(found.value, found.revision, key) if found else None
+
+    async def create(self, key: str, value: R) -> int | Conflict:
+        return await self._table.create(key, value) or Conflict(1)
+
+    async def update(self, key: str, value: R, revision: int) -> int | Conflict:
+        return await self._table.update(key, value, revision) or Conflict(1)
+
+    async def delete(self, key: str, revision: int) -> bool:
+        return await self._table.delete(key, revision)
+
+    async def under(self, prefix: str = "") -> list[Record[R]]:
+        del prefix
+        rows = await self._table.under()
+        return [Record(seen.value, seen.revision, key) for key, seen in rows.items()]
 
 
 class World:
@@ -68,11 +123,14 @@ class World:
         self.jobs: MemoryTable[JobRecord] = MemoryTable(self)
         self.runs: MemoryTable[Run] = MemoryTable(self)
         self.cache: MemoryTable[CacheClaim] = MemoryTable(self)
+        self.budgets: MemoryTable[BudgetRecord] = MemoryTable(self)
+        self.breakers: MemoryTable[BreakerRecord] = MemoryTable(self)
+        self.off: dict[str, str] = {}
         self.streams: dict[str, dict[str, Message]] = {
-            name: {} for name in ("req", "ctl", "job", "evt", "charge")
+            name: {} for name in ("req", "ctl", "job", "evt", "charge", "ops")
         }
-        self.twice: list[str] = []
         self.objects: set[str] = set()
+        self.watch: Callable[[str, object], None] = lambda *_: None
 
     def next(self) -> int:
         self._last += 1
@@ -84,6 +142,19 @@ class World:
         stream = self.streams[word.subject.split(".")[1]]
         if word.subject not in stream:
             stream[word.subject] = Message(word.subject, word.body, self.next(), self.now)
+            self.watch(word.subject, word)
+
+    def unfinished(self, tenant: str) -> set[str]:
+        """Return the keys of a tenant's jobs whose messages are in REQUESTS."""
+        return {job_key_of(s) for s in self.streams["req"] if s.split(".")[2] == tenant} - {""}
+
+    def booked(self) -> dict[str, float]:
+        """Return the ledger's amounts by the keys of the jobs."""
+        entries = self.streams["charge"]
+        return {
+            subject.removeprefix("adgenx.charge."): msgspec.json.decode(m.data, type=Charge).amount
+            for subject, m in entries.items()
+        }
 
     def remove(self, stream: str, sequence: int) -> None:
         """Remove one message; nothing if it is gone, or if another one has its subject."""
@@ -102,6 +173,7 @@ class MemoryStores:
         self.jobs = world.jobs
         self.runs = world.runs
         self.cache = world.cache
+        self.budgets = world.budgets
 
     async def publish_once(self, word: Word) -> None:
         await Point(lambda: self._world.publish(word), writes=True)
@@ -115,6 +187,26 @@ class MemoryStores:
     async def exist(self, outputs: list[ArtifactRef]) -> bool:
         return await Point(  # type: ignore[return-value]  # the effect's own type
             lambda: all(ref.sha256 in self._world.objects for ref in outputs), writes=False
+        )
+
+    async def reserving(self) -> list[str]:
+        return [key for key, seen in (await self.budgets.under()).items() if seen.value.reserved]
+
+    async def booked(self, key: str) -> float:
+        return await Point(lambda: self._world.booked().get(key, 0.0), writes=False)  # type: ignore[return-value]  # the effect's own type
+
+    async def past(self, tenant: str) -> Past:
+        """Three looks, in the order of the real one; anything may happen in between."""
+        unfinished: set[str] = await Point(lambda: self._world.unfinished(tenant), writes=False)  # type: ignore[assignment]  # the effect's own type
+        budgets = await self.budgets.under()
+        mine = [seen.value for key, seen in budgets.items() if key.startswith(f"{tenant}.")]
+        reserved = {key for record in mine for key in record.reserved}
+        every: dict[str, float] = await Point(self._world.booked, writes=False)  # type: ignore[assignment]  # the same
+        booked = {key: amount for key, amount in every.items() if key.startswith(f"{tenant}.")}
+        return Past(
+            sum(booked.values()),
+            frozenset(reserved - booked.keys()),
+            frozenset(unfinished - booked.keys()),
         )
 
     async def together(self, first: Awaitable[None], second: Awaitable[None]) -> None:
@@ -137,6 +229,8 @@ class Process:
     def __init__(self, owner: object, name: str, work: Awaitable[object]) -> None:
         self.owner = owner
         self.name = name
+        self.began = 0
+        self.asleep = 0
         self._work: Generator[Point, object, object] = work.__await__()
         self.alive = True
         self.point: Point | None = None

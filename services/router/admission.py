@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from contracts import canonical
+from contracts import canonical, pricing
 from contracts.artifacts import artifact_key
 from contracts.capability import Capability, capability_of
 from contracts.codec import BODY_LIMIT, decode_input
@@ -100,9 +100,21 @@ def with_service(job: JobRecord, request: Request, service: ServiceRecord) -> Jo
         state=JobState.NEW,
         service=service.manifest.name,
         provenance=maker,
+        price=pricing.price(service.manifest, request),
         cache_key=canonical.cache_key(request, maker),
         fingerprint=canonical.fingerprint(request, maker),
     )
+
+
+def ceiling(request: Request) -> float | None:
+    """Return the most that a request may cost by its own words, in US dollars; None: no limit.
+
+    No service is worth a look that costs more than the whole campaign may.
+    """
+    limits = [request.max_cost] if request.max_cost else []
+    if request.budget is not None:
+        limits.append(request.budget.amount)
+    return min(limits, default=None)
 
 
 def failed_record(admitted: Admitted, error: AdgenxError, now: float) -> JobRecord:
@@ -179,6 +191,7 @@ def _blank(admitted: Admitted) -> JobRecord:
         state=JobState.NEW,
         request_hash=admitted.request_hash,
         accepted_at=admitted.message.stored_at,
+        webhook=admitted.request.webhook,
         labels=admitted.request.labels,
     )
 

@@ -3,33 +3,39 @@
 Look at what is, make the one step that `decide` names, look again; bounded. Every effect may be
 repeated and every write is compared; a conflict forgets what was read; an unknown outcome leaves
 through UnknownOutcomeError and whoever named the job names it again.
-
-What this process wrote itself it believes without reading (`Memory`). That is the same as having
-read it and then paused: a belief that is out of date meets a refused compare-and-set.
 """
 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from bus import metrics
 from contracts import subjects
+from contracts.capability import Capability
 from contracts.codec import encode
 from contracts.errors import AdgenxError
+from contracts.governance import Limit
+from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import CacheClaim, Job, JobRecord, Run
 from services.router import telling
 from services.router.admission import Admitted, Message, admit
-from services.router.decide import (
+from services.router.budgets import Answer
+from services.router.caching import claim_of
+from services.router.decide import decide
+from services.router.facts import (
     TAKEN,
     UNREAD,
+    Ask,
+    Erase,
     Facts,
+    Held,
     Read,
     Release,
+    Reserve,
     Rest,
     Seen,
     Step,
@@ -38,20 +44,16 @@ from services.router.decide import (
     Unread,
     WriteJob,
     WriteRun,
-    decide,
 )
 from services.router.landscape import Landscape
+from services.router.memory import Memory
 from services.router.stores import Stores, request_subject
 from services.router.telling import Word
 
 log = structlog.get_logger(__name__)
 
-V = TypeVar("V")
-
-STEPS = 40
-"""An ordinary job needs 4 to 7; more than this is a livelock, and the sweep tries again."""
-REMEMBERED = 20_000
-"""Jobs whose records and messages are kept at hand."""
+STEPS = 50
+"""An ordinary job needs 7 to 10; more than this is a livelock, and the sweep tries again."""
 
 
 class Room(Protocol):
@@ -60,67 +62,55 @@ class Room(Protocol):
     def enter(self, service: str, job: JobRecord, admitted: Admitted, *, again: bool) -> bool:
         """Say whether the job may be published now; if not, it is remembered as waiting."""
 
+    def hand_back(self, service: str, job: JobRecord, admitted: Admitted) -> None:
+        """Let a job wait again that was let in, and could not be published for another reason."""
 
-class Memory:
-    """What this process wrote or read of unfinished jobs, at most REMEMBERED of each kind."""
 
-    def __init__(self) -> None:
-        self.jobs: _Recent[Seen[JobRecord]] = _Recent()
-        self.messages: _Recent[Message] = _Recent()
-        self.admitted: _Recent[Admitted] = _Recent()
-        self.claims: _Recent[str] = _Recent()
-        self.created: _Recent[int] = _Recent()
-        self.ended: _Recent[tuple[str, Seen[Run]]] = _Recent()
+class Money(Protocol):
+    """Says who may spend (budgets.py)."""
 
-    def create(self, key: str, job: Seen[JobRecord]) -> None:
-        """Remember a record that this process has just made: nobody can have run it yet."""
-        self.jobs.put(key, job)
-        self.created.put(key, job.revision)
+    async def closed(self, tenant: str, campaign_id: str) -> bool:
+        """Say whether a campaign was deleted."""
 
-    def end(self, run_key: str, run: Seen[Run]) -> None:
-        """Remember an ended run, which never changes any more."""
-        self.ended.put(run.value.job_key, (run_key, run))
+    async def reserve(self, key: str, job: Seen[JobRecord], limit: Limit | None) -> Answer:
+        """Reserve a job's price."""
 
-    def run_of(self, key: str, job: Seen[JobRecord]) -> Seen[Run] | Unread | None:
-        """Return what is known of a job's run without looking."""
-        run_key, run = self.ended.get(key) or ("", None)
-        if run is not None and run_key == subjects.run_key(job.value.service, job.value.job_id):
-            return run
-        if self.created.pop(key) == job.revision:
-            return None
-        return UNREAD
 
-    def doubt(self, key: str) -> None:
-        """Believe nothing of a job but its message, which cannot change."""
-        for kept in (self.jobs, self.claims, self.created):
-            kept.pop(key)
+async def _no_breaker(_service: str, _job_id: str) -> bool:
+    return True
 
-    def forget(self, key: str) -> None:
-        """Forget a job that is told."""
-        self.doubt(key)
-        for kept in (self.messages, self.admitted, self.ended):
-            kept.pop(key)
+
+def _for_ever(_: Capability) -> float:
+    return float("inf")
+
+
+def _nobody(_key: str, _old: JobRecord, _new: JobRecord) -> None:
+    return
+
+
+class Governance(NamedTuple):
+    """What a job has to go by, beside the stores.
+
+    `passage(service, job_id)` asks the circuit breaker; `keep_seconds(capability)` is how long an
+    output stays in the cache. `changed(key, old, new)` is called after every change of a record
+    that this process made.
+    """
+
+    room: Room
+    money: Money
+    landscape: Callable[[], Landscape]
+    passage: Callable[[str, str], Awaitable[bool]] = _no_breaker
+    keep_seconds: Callable[[Capability], float] = _for_ever
+    changed: Callable[[str, JobRecord, JobRecord], None] = _nobody
+    clock: Callable[[], float] = time.time
 
 
 class Advancer:
-    """Makes jobs go on. One call at a time for a key in one process; any number of processes.
+    """Makes jobs go on. One call at a time for a key in one process; any number of processes."""
 
-    `changed(key, old, new)` is called after every change of a record that this process made.
-    """
-
-    def __init__(
-        self,
-        stores: Stores,
-        room: Room,
-        landscape: Callable[[], Landscape],
-        changed: Callable[[str, JobRecord, JobRecord], None],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, stores: Stores, governance: Governance) -> None:
         self._stores = stores
-        self._room = room
-        self._landscape = landscape
-        self._changed = changed
-        self._clock = clock
+        self._by = governance
         self.memory = Memory()
 
     async def advance(self, key: str, afresh: bool = False) -> Rest:  # noqa: FBT001, FBT002 - one callable for the desk
@@ -131,15 +121,14 @@ class Advancer:
         for _ in range(STEPS):
             step = decide(facts)
             if isinstance(step, Rest):
-                if step is Rest.TOLD:
-                    self.memory.forget(key)
+                self._rest(facts, step)
                 return step
             if not await self._make(facts, step):
                 self.memory.doubt(key)
                 facts = await self._look(key)
             elif isinstance(step, Release):
                 return Rest.WAITING
-            elif isinstance(step, Tell):
+            elif isinstance(step, Tell | Erase):
                 self.memory.forget(key)
                 return Rest.TOLD
         log.error("job.unsettled", key=key, steps=STEPS)
@@ -151,7 +140,12 @@ class Advancer:
             known = await self._stores.jobs.get(key)
             if known is not None:
                 self.memory.jobs.put(key, known)
-        facts = Facts(key=key, job=known, landscape=self._landscape(), now=self._clock())
+        by = self._by
+        facts = Facts(key=key, job=known, landscape=by.landscape(), now=by.clock())
+        if known is not None:
+            facts.keep_seconds = by.keep_seconds(known.value.capability)
+            free = known.value.campaign_id == NO_CAMPAIGN
+            facts.closed = False if free or self.memory.open.get(key) else UNREAD
         message = self.memory.messages.get(key)
         if message is not None:
             facts.message_sequence = message.sequence
@@ -166,36 +160,58 @@ class Advancer:
     async def _make(self, facts: Facts, step: Step) -> bool:
         """Make one step; False when somebody else was faster and everything must be read again."""
         assert facts.job is not None
+        job = facts.job.value
         match step:
+            case WriteJob(job=new):
+                return await self._write_job(facts, facts.job, new)
+            case Reserve():
+                return await self._reserve(facts, facts.job)
+            case Erase():
+                return await self._erase(facts, facts.job)
             case Read():
                 await self._read(facts, step)
-                return True
+            case Ask():
+                await self._ask(facts, job, step)
             case WriteRun(run=run, revision=revision):
-                facts.run = UNREAD
-                key = subjects.run_key(facts.job.value.service, facts.job.value.job_id)
-                if revision:
-                    written = await self._stores.runs.update(key, run, revision)
-                else:
-                    written = await self._stores.runs.create(key, run)
-                facts.run = Seen(run, written) if written else UNREAD
-                return True
-            case WriteJob(job=job):
-                return await self._write_job(facts, facts.job, job)
+                await self._write_run(facts, job, run, revision)
             case TakeClaim(revision=revision):
-                await self._take_claim(facts, facts.job.value, revision)
-                return True
+                await self._take_claim(facts, job, revision)
             case Release(again=again):
-                await self._release(facts, facts.job.value, again=again)
-                return True
+                await self._release(facts, job, again=again)
             case Tell():
-                await self._tell(facts, facts.job.value)
-                return True
-        raise AssertionError(step)
+                await self._tell(facts, job)
+        return True
+
+    def _rest(self, facts: Facts, rest: Rest) -> None:
+        """Put away what a job that goes no further now held on to."""
+        if rest is Rest.TOLD:
+            self.memory.forget(facts.key)
+        elif facts.place is True and facts.job is not None and facts.admitted is not None:
+            self._by.room.hand_back(facts.job.value.service, facts.job.value, facts.admitted)
+
+    async def _ask(self, facts: Facts, job: JobRecord, what: Ask) -> None:
+        match what:
+            case Ask.PLACE:
+                assert facts.admitted is not None
+                room = self._by.room
+                facts.place = room.enter(job.service, job, facts.admitted, again=False)
+            case Ask.PASSAGE:
+                facts.passage = await self._by.passage(job.service, job.job_id)
+
+    async def _reserve(self, facts: Facts, job: Seen[JobRecord]) -> bool:
+        limit = facts.admitted.request.budget if facts.admitted else None
+        answer = await self._by.money.reserve(facts.key, job, limit)
+        if answer is Held.CLOSED:
+            facts.closed = True
+        facts.money = answer
+        return answer is not Held.MOVED
 
     async def _read(self, facts: Facts, what: Read) -> None:
         assert facts.job is not None
         job = facts.job.value
         match what:
+            case Read.CLOSED:
+                await self._read_closed(facts, job)
             case Read.RUN:
                 facts.run = await self._stores.runs.get(subjects.run_key(job.service, job.job_id))
             case Read.CLAIM:
@@ -217,6 +233,11 @@ class Advancer:
                     self.memory.messages.put(facts.key, message)
                     facts.admitted = self._understand(facts.key, message)
 
+    async def _read_closed(self, facts: Facts, job: JobRecord) -> None:
+        facts.closed = await self._by.money.closed(job.tenant, job.campaign_id)
+        if not facts.closed:
+            self.memory.see_open(facts.key)
+
     def _understand(self, key: str, message: Message) -> Admitted | None:
         """Return the message as a request, or None if it never was one."""
         known = self.memory.admitted.get(key)
@@ -228,18 +249,28 @@ class Advancer:
             self.memory.admitted.put(key, known)
         return known
 
+    async def _write_run(self, facts: Facts, job: JobRecord, run: Run, revision: int) -> None:
+        key = subjects.run_key(job.service, job.job_id)
+        if revision:
+            written = await self._stores.runs.update(key, run, revision)
+        else:
+            written = await self._stores.runs.create(key, run)
+        # Refused: there is another truth by now, which is read next.
+        facts.run = Seen(run, written) if written else UNREAD
+
     async def _write_job(self, facts: Facts, old: Seen[JobRecord], job: JobRecord) -> bool:
         revision = await self._stores.jobs.update(facts.key, job, old.revision)
         if revision is None:
             return False
         facts.job = Seen(job, revision)
         self.memory.jobs.put(facts.key, facts.job)
-        self._changed(facts.key, old.value, job)
+        self._by.changed(facts.key, old.value, job)
         facts.run = facts.claim = facts.leader = facts.outputs_there = UNREAD
+        facts.place = facts.passage = facts.money = UNREAD
         return True
 
     async def _take_claim(self, facts: Facts, job: JobRecord, revision: int) -> None:
-        claim = CacheClaim(leader=facts.key)
+        claim = claim_of(facts.key, job, facts.admitted, facts.now)
         if revision:
             written = await self._stores.cache.update(_claim_key(job), claim, revision)
         else:
@@ -252,14 +283,24 @@ class Advancer:
         self.memory.claims.put(facts.key, job.cache_key)
 
     async def _release(self, facts: Facts, job: JobRecord, *, again: bool) -> None:
-        admitted = facts.admitted
-        if admitted is None:  # only with a run: its message was not read yet
-            await self._read(facts, Read.MESSAGE)
-            admitted = facts.admitted
-        if admitted is None or not self._room.enter(job.service, job, admitted, again=again):
-            return
-        await self._stores.publish_once(_work(job, admitted))
+        assert facts.admitted is not None
+        if again:
+            self._by.room.enter(job.service, job, facts.admitted, again=True)
+        await self._stores.publish_once(_work(job, facts.admitted))
         metrics.ROUTER_RELEASES.add(job.service)
+
+    async def _erase(self, facts: Facts, job: Seen[JobRecord]) -> bool:
+        """Remove the record, and only then the message that would make it anew."""
+        if isinstance(facts.run, Seen):
+            run_key = subjects.run_key(job.value.service, job.value.job_id)
+            await self._stores.runs.delete(run_key, facts.run.revision)
+        if not await self._stores.jobs.delete(facts.key, job.revision):
+            return False
+        assert not isinstance(facts.message_sequence, Unread)
+        if facts.message_sequence is not None:
+            await self._stores.remove(facts.message_sequence)
+        log.info("job.erased", key=facts.key)
+        return True
 
     async def _tell(self, facts: Facts, job: JobRecord) -> None:
         """Tell, book, and only then remove; repeated as a whole until the message is gone."""
@@ -273,25 +314,6 @@ class Advancer:
         assert not isinstance(facts.message_sequence, Unread)
         if facts.message_sequence is not None:
             await self._stores.remove(facts.message_sequence)
-
-
-class _Recent(Generic[V]):
-    """A dict that forgets the entry not written for the longest time."""
-
-    def __init__(self) -> None:
-        self._entries: OrderedDict[str, V] = OrderedDict()
-
-    def get(self, key: str) -> V | None:
-        return self._entries.get(key)
-
-    def put(self, key: str, value: V) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > REMEMBERED:
-            self._entries.popitem(last=False)
-
-    def pop(self, key: str) -> V | None:
-        return self._entries.pop(key, None)
 
 
 def _claim_key(job: JobRecord) -> str:

@@ -47,12 +47,11 @@ class Canceller:
     async def cancel(self, subject: str, body: bytes, stored_at: float) -> None:
         """Cancel what the subject names and answer; returns when nothing is left to do."""
         try:
-            control = parse_control(subject)
-        except (InvalidIdError, ValueError):
+            control = _parsed(subject)
+        except InvalidIdError as error:
             log.warning("cancel.unusable", size_bytes=len(body))
-            return
-        if len(control.ids) != _IDS or not is_id(control.ids[1]):
-            log.warning("cancel.unusable", size_bytes=len(body))
+            word = telling.unusable_command(subject, body, error.info(), stored_at)
+            await self._stores.publish_once(word)
             return
         try:
             command = decode_input(body, Cancel) if body else Cancel()
@@ -102,6 +101,14 @@ class Canceller:
         campaign_id, request_id = control.ids
         word = telling.cancelled(control.tenant, campaign_id, request_id, status, error, at)
         await self._stores.publish_once(word)
+
+
+def _parsed(subject: str) -> ControlSubject:
+    """Return whom the subject names; raise InvalidIdError if it cannot be anybody's name."""
+    control = parse_control(subject)
+    if len(control.ids) != _IDS or not is_id(control.ids[1]):
+        raise InvalidIdError("a cancel's subject names a campaign and a request", field="subject")
+    return control
 
 
 def _capability(asked: Message | None, command: Cancel) -> Capability | None:

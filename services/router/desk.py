@@ -11,7 +11,7 @@ import structlog
 from contracts.errors import TransientError
 
 if TYPE_CHECKING:
-    from services.router.decide import Rest
+    from services.router.facts import Rest
 
 log = structlog.get_logger(__name__)
 

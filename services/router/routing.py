@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from contracts import pricing
 from contracts.capability import Capability, Tier, capability_of
 from contracts.errors import NoProviderError
+from contracts.events import Candidate
 from contracts.jobs import Provenance
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.requests import Request
@@ -25,16 +27,31 @@ class Route(NamedTuple):
     chosen: ServiceRecord
     refused: dict[str, str]
 
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Everybody who was looked at."""
+        first = Candidate(service=self.chosen.manifest.name, chosen=True, fit=True)
+        return [first, *(Candidate(service=n, reason=r) for n, r in sorted(self.refused.items()))]
 
-def choose(request: Request, landscape: Landscape, tried: frozenset[str] = frozenset()) -> Route:
+
+def choose(
+    request: Request,
+    landscape: Landscape,
+    tried: frozenset[str] = frozenset(),
+    at_most: float | None = None,
+) -> Route:
     """Choose the cheapest service that may do it; NoProviderError says why none may.
 
-    `tried` are services on which the request has failed already. Equal prices are decided by name,
-    so that two routers that see the same services choose the same one.
+    `tried` are services on which the request has failed already; none may cost more than `at_most`
+    US dollars. Equal prices are decided by name, so that two routers that see the same services
+    choose the same one.
     """
     tag = _tag(request)
     able = [s for s in landscape.services.values() if tag in s.manifest.accepts]
     refused = {s.manifest.name: r for s in able if (r := refusal(request, s, tried))}
+    for service in able:
+        if at_most is not None and pricing.price(service.manifest, request) > at_most:
+            refused.setdefault(service.manifest.name, f"it may cost more than {at_most:.4g}")
     fit = [s for s in able if s.manifest.name not in refused]
     if not fit:
         raise NoProviderError(_nobody(request, tag, refused))

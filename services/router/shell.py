@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -24,24 +25,44 @@ from structlog.contextvars import bound_contextvars
 from bus import gate, metrics, tracing
 from bus.consume import Delivery, ack, consume
 from bus.direct import last_of_each
-from bus.records import stream_of, subject_of
+from bus.listing import subjects_in
+from bus.records import Records, stream_of, subject_of
 from bus.topology import durable, ensure_consumer
 from contracts import subjects
 from contracts.errors import TransientError
-from contracts.jobs import JobRecord, JobState, Run
-from contracts.subjects import Bucket, Stream
+from contracts.governance import BreakerRecord, FlagRecord
+from contracts.jobs import CacheClaim, JobRecord, JobState, Run
+from contracts.operating import (
+    InvalidateCache,
+    Prioritise,
+    ResetBreaker,
+    SetBudget,
+    SetFlag,
+    SettleDead,
+)
+from contracts.subjects import Bucket, Stream, Verb
 from services.router.admission import Message
-from services.router.advance import Advancer
+from services.router.advance import Advancer, Governance
+from services.router.breakers import Breakers
+from services.router.budgets import Budgets
+from services.router.caching import Cache, parse_ttl
 from services.router.cancelling import Canceller
-from services.router.decide import Rest, Seen
+from services.router.cancelling_all import AllCanceller
+from services.router.dead import settle_dead
 from services.router.desk import Desk
 from services.router.directory import Directory
+from services.router.facts import Rest, Seen
+from services.router.flags import Flags
 from services.router.floor import Floor
-from services.router.landscape import Landscape, landscape_of
-from services.router.operations import Operator
+from services.router.landscape import Landscape
+from services.router.limits import Limits
+from services.router.operations import Handler, Operator
+from services.router.ranking import Ranking
+from services.router.sharing import Shared
 from services.router.stores import ServerStores
 from services.router.sweep import Sweeper
 from services.router.taking import Taken, Taker
+from services.router.turning_off import begun_no_more
 
 if TYPE_CHECKING:
     from bus.artifacts import Artifacts
@@ -54,8 +75,14 @@ DURABLE = "router"
 """Shared by all routers: the server gives each message to one of them."""
 IN_FLIGHT = 64
 DIRECTORY_SECONDS = 2.0
+VIEW_SECONDS = 0.05
+"""How old the picture of the services may be that a job is decided with."""
+SETTLE_SECONDS = 2.0
+SETTLE_ALL_EVERY = 300
 OPERATIONS = subjects.operation("")
 """What the subject of an operator's command begins with."""
+_VERB = 3
+"""Where a command's subject says what is wanted."""
 
 _runs = msgspec.json.Decoder(Run)
 
@@ -65,27 +92,72 @@ class Router:
 
     def __init__(self, bus: Bus, artifacts: Artifacts) -> None:
         self._bus = bus
+        self._stores = stores = ServerStores(bus, artifacts)
         self._directory = Directory(bus)
-        self._floor = Floor(self._directory.announced)
-        stores = ServerStores(bus, artifacts)
-        advancer = Advancer(stores, self._floor, self._landscape, self._changed)
-        self._advancer = advancer
+        self._breakers = Breakers(Records(bus, Bucket.BREAKERS, BreakerRecord))
+        disabled = bus.settings.disabled_services
+        self._flags = Flags(Records(bus, Bucket.FLAGS, FlagRecord), disabled, self._turned_off)
+        self._floor = Floor(self._directory.announced, room=self._breakers.room)
+        self._cache = Cache(
+            Records(bus, Bucket.CACHE, CacheClaim), parse_ttl(bus.settings.cache_ttl)
+        )
+        self._budgets = Budgets(stores, Shared().share)
+        self._view: tuple[float, Landscape] | None = None
+        self._advancer = Advancer(
+            stores,
+            Governance(
+                self._floor,
+                self._budgets,
+                self._landscape,
+                self._breakers.admit,
+                self._cache.keep_seconds,
+                self._changed,
+            ),
+        )
+        self._memory = self._advancer.memory
         self._desk = Desk(self._advance)
-        self._memory = advancer.memory
-        self._taker = Taker(stores, advancer.memory, self._landscape, self._tell)
+        self._taker = Taker(stores, self._memory, self._landscape, self._tell, self._budgets.closed)
         self._canceller = Canceller(stores, self._asked, self._doubt)
-        self._operator = Operator({}, stores.publish_once)
-        self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in)
+        self._all_canceller = AllCanceller(bus, self._canceller.cancel, stores.publish_once)
+        self._operator = Operator(self._handlers(), stores.publish_once)
+        self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in, self._follows)
         self._followers: dict[str, set[str]] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
+    def _handlers(self) -> dict[type[object], Handler]:
+        """Return who carries out which of the operators' commands."""
+        return {
+            SetFlag: self._flags.set,
+            ResetBreaker: self._breakers.reset,
+            SetBudget: Limits(self._stores).set_limit,
+            InvalidateCache: self._cache.invalidate,
+            Prioritise: Ranking(
+                Records(self._bus, Bucket.JOBS, JobRecord), self._ranked
+            ).prioritise,
+            SettleDead: functools.partial(settle_dead, self._bus),
+        }
+
     def _landscape(self) -> Landscape:
-        return landscape_of(self._directory.services(), time.time())
+        """Return what routing looks at, as it was a moment ago at most."""
+        now = time.time()
+        if self._view is None or not 0 <= now - self._view[0] < VIEW_SECONDS:
+            services = {s.manifest.name: s for s in self._directory.services()}
+            landscape = Landscape(
+                services=services,
+                off=self._flags.off(),
+                breakers=self._breakers.snapshot(),
+                loads={name: self._floor.load(name) for name in services},
+                now=now,
+            )
+            self._view = (now, landscape)
+        return self._view[1]
 
     async def run(self) -> None:
         """Work until the bus is stopping, then finish what is in hand."""
         await self._ensure()
         await self._directory.refresh()
+        await self._flags.refresh()
+        await self._breakers.refresh()
         self._bus.on_reconnect(self._reconnected)
         async with asyncio.TaskGroup() as group:
             sources = [
@@ -96,6 +168,9 @@ class Router:
             loops = [
                 group.create_task(self._sweeper.run()),
                 group.create_task(self._look_around()),
+                group.create_task(self._settle_budgets()),
+                group.create_task(self._flags.keep_up(self._looked_anew)),
+                group.create_task(self._breakers.keep_up(self._looked_anew)),
             ]
             await asyncio.wait(sources)
             for loop in loops:
@@ -108,7 +183,14 @@ class Router:
         for stream, filters in (
             (Stream.REQUESTS, subjects.job_request_patterns()),
             (stream_of(Bucket.RUNS), [subject_of(Bucket.RUNS, ">")]),
-            (Stream.CONTROL, [subjects.cancel_job_pattern(), subjects.operation_pattern()]),
+            (
+                Stream.CONTROL,
+                [
+                    subjects.cancel_job_pattern(),
+                    subjects.cancel_all_pattern(),
+                    subjects.operation_pattern(),
+                ],
+            ),
         ):
             wanted = durable(DURABLE, filters, ack_wait_seconds=wait)
             await ensure_consumer(self._bus, stream, wanted)
@@ -151,20 +233,36 @@ class Router:
         except msgspec.DecodeError:
             # A deletion marker, or a newer version's: the sweep looks at the job itself.
             run = None
-        if run is not None and run.state.terminal:
+        if run is not None:
             run_key = delivery.subject.removeprefix(subject_of(Bucket.RUNS, ""))
-            self._memory.end(run_key, Seen(run, delivery.sequence))
-            await self._desk.advance(run.job_key)
+            service, _, job_id = run_key.partition(".")
+            await self._breakers.learn(service, job_id, run)
+            if run.state.terminal:
+                self._memory.end(run_key, Seen(run, delivery.sequence))
+                await self._desk.advance(run.job_key)
         await ack(self._bus, delivery)
 
     async def _commanded(self, delivery: Delivery) -> None:
-        carry_out = (
-            self._operator.carry_out
-            if delivery.subject.startswith(OPERATIONS)
-            else self._canceller.cancel
-        )
+        if delivery.subject.startswith(OPERATIONS):
+            carry_out = self._operator.carry_out
+        elif delivery.subject.split(".")[_VERB] == Verb.CANCEL_ALL:
+            carry_out = self._all_canceller.cancel_all
+        else:
+            carry_out = self._canceller.cancel
         await carry_out(delivery.subject, delivery.data, delivery.stored_at)
         await ack(self._bus, delivery)
+
+    def _ranked(self, key: str, job: JobRecord) -> None:
+        """Sort anew at once what a person has put in another order."""
+        self._memory.doubt(key)
+        self._floor.rank(job.service, key, job.rank)
+
+    def _follows(self, key: str) -> bool:
+        """Say whether a job will be woken when its leader ends."""
+        known = self._memory.jobs.get(key)
+        if known is None or known.value.state is not JobState.FOLLOWER:
+            return False
+        return key in self._followers.get(known.value.leader, ())
 
     async def _doubt(self, key: str) -> None:
         await self._desk.advance(key, afresh=True)
@@ -203,6 +301,7 @@ class Router:
         if old.state is JobState.FOLLOWER:
             self._followers.get(old.leader, set()).discard(key)
         if new.state.terminal:
+            self._budgets.ended(key, new)
             metrics.ROUTER_JOBS.add(new.service or "none", new.state.value)
             log.info("job.ended", key=key, state=new.state, service=new.service, made=new.made)
             for follower in self._followers.pop(key, ()):
@@ -214,7 +313,29 @@ class Router:
             await asyncio.sleep(DIRECTORY_SECONDS)
             with contextlib.suppress(TransientError):
                 if await self._directory.refresh():
-                    self._sweeper.wake()
+                    self._looked_anew()
+
+    async def _settle_budgets(self) -> None:
+        """Settle what has ended; now and then, and first of all, what others left behind."""
+        rounds = 0
+        while True:
+            with contextlib.suppress(TransientError):
+                if rounds % SETTLE_ALL_EVERY == 0:
+                    await self._budgets.settle_all()
+                await self._budgets.settle()
+                rounds += 1
+            await asyncio.sleep(SETTLE_SECONDS)
+
+    async def _turned_off(self, service: str) -> int:
+        """Look at every unfinished job of a service; return how many could still be begun."""
+        self._view = None
+        asked = await subjects_in(self._bus, Stream.REQUESTS, subjects.all_requests())
+        return await begun_no_more(self._stores, self._doubt, service, asked)
+
+    def _looked_anew(self) -> None:
+        """Look at every job again: a flag or a breaker was changed by another router."""
+        self._view = None
+        self._sweeper.wake()
 
     async def _reconnected(self) -> None:
         self._sweeper.wake()

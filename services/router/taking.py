@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import structlog
 
 from contracts.capability import Capability
-from contracts.errors import AdgenxError, InvalidIdError, NoProviderError
+from contracts.errors import (
+    AdgenxError,
+    BudgetExceededError,
+    DisabledError,
+    InvalidIdError,
+    NoProviderError,
+)
+from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import JobRecord
 from contracts.subjects import RequestSubject, job_key, parse_request
 from services.router import admission, routing, telling
 from services.router.admission import Admitted, Message
-from services.router.decide import Seen
+from services.router.facts import Seen
 
 if TYPE_CHECKING:
-    from services.router.advance import Memory
     from services.router.landscape import Landscape
+    from services.router.memory import Memory
     from services.router.stores import Stores
     from services.router.telling import Word
 
@@ -49,8 +56,10 @@ class Taker:
         memory: Memory,
         landscape: Callable[[], Landscape],
         tell: Callable[[Word], None],
+        closed: Callable[[str, str], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._closed = closed
         self._stores = stores
         self._memory = memory
         self._landscape = landscape
@@ -71,28 +80,52 @@ class Taker:
             return await self._record(job, ids, message)
         late = admission.expired(admitted, self._clock())
         if late is not None:
-            job = admission.failed_record(admitted, late, self._clock())
-            return await self._record(job, ids, message)
+            return await self._fail(admitted, ids, late)
         return await self._route(admitted, ids)
 
     async def _route(self, admitted: Admitted, ids: RequestSubject) -> Taken:
+        request = admitted.request
         try:
-            route = routing.choose(admitted.request, self._landscape())
+            route = routing.choose(request, self._landscape(), at_most=admission.ceiling(request))
         except NoProviderError as error:
             if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
                 return await self._unserved(admitted, ids)
-            job = admission.failed_record(admitted, error, self._clock())
-            log.warning("request.unserved", key=admitted.key, reason=error.message)
-            return await self._record(job, ids, admitted.message)
+            return await self._fail(admitted, ids, error)
+        except (DisabledError, BudgetExceededError) as error:
+            return await self._fail(admitted, ids, error)
         job = admission.first_record(admitted, route.chosen)
         self._memory.admitted.put(admitted.key, admitted)
         taken = await self._record(job, ids, admitted.message)
-        if taken is Taken.RECORDED:
+        if taken is Taken.RECORDED and await self._open(admitted.key, job):
             self._tell(telling.accepted(job))
             known = self._memory.jobs.get(admitted.key)
             if known is not None and known.value.service == job.service:
-                self._tell(telling.chosen(job, admitted.request, route.refused))
+                self._tell(telling.asked(job, request, route))
         return taken
+
+    async def _fail(self, admitted: Admitted, ids: RequestSubject, error: AdgenxError) -> Taken:
+        """Give a request that was understood a record that says why it is not done."""
+        job = admission.failed_record(admitted, error, self._clock())
+        log.info("request.unserved", key=admitted.key, code=error.code, reason=error.message)
+        taken = await self._record(job, ids, admitted.message)
+        known = self._memory.jobs.get(admitted.key)
+        nobody = known is not None and not known.value.service
+        if taken is Taken.RECORDED and nobody and await self._open(admitted.key, job):
+            self._tell(telling.accepted(job))
+            self._tell(telling.asked(job, admitted.request, None))
+        return taken
+
+    async def _open(self, key: str, job: JobRecord) -> bool:
+        """Say whether there is anybody to tell: nobody hears of what a deleted campaign asks.
+
+        Looked at only after the record is made: a campaign that is deleted later has it removed.
+        """
+        if job.campaign_id == NO_CAMPAIGN or self._memory.open.get(key):
+            return True
+        if await self._closed(job.tenant, job.campaign_id):
+            return False
+        self._memory.see_open(key)
+        return True
 
     async def _unserved(self, admitted: Admitted, ids: RequestSubject) -> Taken:
         """Look whether it has a record in spite of everything: cancelled, or from better times."""

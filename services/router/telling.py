@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from contracts import events, subjects
-from contracts.capability import Capability
+from contracts import events, pricing, subjects
+from contracts.capability import Capability, Tier
 from contracts.codec import encode
 from contracts.errors import ConflictError, ErrorInfo
 from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import JobRecord, JobState
 from contracts.ledger import Charge
 from contracts.requests import Request
+from services.router import admission
+
+if TYPE_CHECKING:
+    from services.router.routing import Route
 
 NOBODY = "-"
 """Stands for tenant and campaign where a subject's own ids are unusable: no tenant is called so."""
@@ -39,9 +43,9 @@ def accepted(job: JobRecord) -> Word:
     )
 
 
-def chosen(job: JobRecord, request: Request, refused: dict[str, str]) -> Word:
-    """Say who does it; the labels say why each of the others does not."""
-    prompt = getattr(request, "prompt", "")
+def asked(job: JobRecord, request: Request, route: Route | None) -> Word:
+    """Say who does it and why each of the others does not; without a route, that nobody may."""
+    made = job.provenance
     return _event(
         job,
         job.capability.request_event,
@@ -49,11 +53,16 @@ def chosen(job: JobRecord, request: Request, refused: dict[str, str]) -> Word:
             request_id=job.request_id,
             campaign_id=_campaign(job.campaign_id),
             at=job.accepted_at,
-            labels=job.labels | {f"refused.{name}": why for name, why in sorted(refused.items())},
+            labels=job.labels,
             capability=job.capability,
             provider=job.service,
-            tier=request.tier,
-            prompt_length=len(prompt),
+            tier=made.tier if made else request.tier,
+            preview=made is not None and made.tier is Tier.DRAFT,
+            prompt_length=len(getattr(request, "prompt", "")),
+            duration=pricing.output_seconds(request),
+            budget=admission.ceiling(request),
+            cost_estimate=pricing.estimate(route.chosen.manifest, request) if route else 0.0,
+            candidates=route.candidates if route else [],
         ),
     )
 
@@ -72,6 +81,8 @@ def result(job: JobRecord, capability: Capability | None = None) -> Word:
             capability=capability,
             status=job.state,
             provider=job.service,
+            tier=job.provenance.tier if job.provenance and job.made else "",
+            run_ms=max(0, round((job.ended_at - job.started_at) * 1000)) if job.started_at else 0,
             latency_ms=max(0, round((job.ended_at - job.accepted_at) * 1000)),
             cost_estimate=job.charge,
             made=job.made or "",
@@ -135,6 +146,13 @@ def cancelled(
     )
     subject = subjects.event(tenant, campaign_id, request_id, events.CANCEL_RESULT)
     return Word(subject, encode(event))
+
+
+def unusable_command(subject: str, body: bytes, error: ErrorInfo, at: float) -> Word:
+    """Answer a command whose own ids cannot be used: under a name made from its hash."""
+    name = hashlib.sha256(subject.encode() + b"\0" + body).hexdigest()[:16]
+    event = events.CommandResult(request_id=name, at=at, status="refused", error=error)
+    return Word(subjects.event(NOBODY, NOBODY, name, "rejected"), encode(event))
 
 
 def _event(job: JobRecord, name: str, event: events.Event) -> Word:

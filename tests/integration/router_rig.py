@@ -41,7 +41,7 @@ ACK_WAIT_SECONDS = 3.0
 IMAGE = Capability.IMAGE.request_type
 
 
-def service(name: str, *accepts: str, cost: float = 0.0, workers: int = 4) -> ServiceRecord:
+def service(name: str, *accepts: str, cost: float = 0.25, workers: int = 4) -> ServiceRecord:
     return ServiceRecord(
         manifest=Manifest(
             name=name,
