@@ -39,12 +39,15 @@ class HashMismatchError(ArtifactMissingError):
 
 
 class Stored(NamedTuple):
-    """Receipt of a put. `existed`: these very bytes were there before."""
+    """Receipt of a put. `existed`: these very bytes were there before. `durable`: they would
+    survive a power cut; else `make_durable` sees to it.
+    """
 
     key: str
     sha256: str
     size_bytes: int
     existed: bool
+    durable: bool = False
 
 
 def sha256_of(source: Path | bytes) -> tuple[str, int]:
@@ -77,12 +80,19 @@ class Artifacts:
         await self._s3.ensure_bucket()
 
     async def put(
-        self, source: Path | bytes, tenant: str, media_type: str, sha256: str = ""
+        self,
+        source: Path | bytes,
+        tenant: str,
+        media_type: str,
+        sha256: str = "",
+        *,
+        alone: bool = False,
     ) -> Stored:
         """Store a file or bytes under their hash; storing the same twice is one object.
 
         With `sha256` given, raises HashMismatchError if the bytes are not those. Call
-        `make_durable` before telling anybody of it. Whoever stores an object has half of
+        `make_durable` before telling anybody of it, unless the answer says that it is so already,
+        which is tried for one that is put `alone`. Whoever stores an object has half of
         `retention_grace_hours` to name it in a record.
         """
 
@@ -92,7 +102,7 @@ class Artifacts:
                 raise HashMismatchError(f"expected sha256 {sha256}, found {digest}")
             key = artifact_key(tenant, digest)
             existed = not self._s3.put_once(key, source, media_type, digest, size)
-            return Stored(key, digest, size, existed)
+            return Stored(key, digest, size, existed, alone and self._syncer.sync_here())
 
         return await self._s3.call(put)  # one hop to a thread, for small files are the most
 

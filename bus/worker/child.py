@@ -11,17 +11,16 @@ import contextlib
 import ctypes
 import itertools
 import os
-import queue
 import select
 import signal
 import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator
 from operator import index
 from pathlib import Path
-from typing import BinaryIO
 
 from bus.worker.folder import load_model, open_folder
 from bus.worker.frames import (
@@ -54,6 +53,9 @@ OOM_SCORE = 500
 """If the kernel must end somebody, then a model and not a server."""
 TICK_SECONDS = 0.05
 """Progress goes up the pipe at most this often; the last value always does."""
+LOOK_SECONDS = 0.01
+"""A model may report as often as it likes; whether it is still wanted is looked at so often."""
+_READ_BYTES = 1 << 20
 _TRACEBACK_LIMIT = 8000
 _MESSAGE_LIMIT = 200
 _PR_SET_PDEATHSIG = 1
@@ -110,31 +112,56 @@ class Pipe:
 
 
 class Inbox:
-    """What the worker says: runs in order, and which one of them is no longer wanted."""
+    """What the worker says: runs in order, and which one of them is no longer wanted.
 
-    def __init__(self, commands: BinaryIO) -> None:
-        self._runs: queue.Queue[RunJob] = queue.Queue()
-        self._cancelled: set[str] = set()
-        threading.Thread(target=self._read, args=(commands,), daemon=True).start()
+    No thread reads it: between runs the model's own thread waits here, and during one it looks
+    here whenever there is progress, so that a run costs no switch of threads.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+        self._text = b""
+        self._runs: deque[RunJob] = deque()
+        self._cancelled = ""
+        self._look_at = 0.0
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[RunJob]:
         """Yield runs for as long as the process lives."""
         while True:
-            yield self._runs.get()
+            with self._lock:
+                while not self._runs:
+                    self._read()
+                run = self._runs.popleft()
+            yield run
 
     def cancelled(self, job_id: str) -> bool:
-        """Say whether this job is no longer wanted."""
-        return job_id in self._cancelled
+        """Say whether this job is no longer wanted. Cheap, and for any thread."""
+        now = time.monotonic()
+        if now >= self._look_at and self._lock.acquire(blocking=False):
+            try:
+                self._look_at = now + LOOK_SECONDS
+                while self._poll.poll(0):
+                    self._read()
+            finally:
+                self._lock.release()
+        return job_id == self._cancelled
 
-    def _read(self, commands: BinaryIO) -> None:
-        for text in commands:
+    def _read(self) -> None:
+        """Take in what has come, and wait for it if nothing has."""
+        data = os.read(self._descriptor, _READ_BYTES)
+        if not data:
+            end_group()
+        *lines, self._text = (self._text + data).split(b"\n")
+        for text in lines:
             match command_decoder.decode(text):
                 case CancelJob(job_id=job_id):
-                    self._cancelled.add(job_id)
-                case RunJob(job_id=job_id) as run:
-                    self._cancelled.discard(job_id)  # a late cancel of the run before
-                    self._runs.put(run)
-        end_group()
+                    self._cancelled = job_id
+                case RunJob() as run:
+                    self._cancelled = ""  # what came before it was a late cancel of the run before
+                    self._runs.append(run)
 
 
 class JobFiles:
@@ -246,7 +273,7 @@ def main(arguments: list[str]) -> int:
     commands, answers = take_pipes()
     guard(commands)
     lower_priority()
-    pipe, inbox = Pipe(answers), Inbox(os.fdopen(commands, "rb"))
+    pipe, inbox = Pipe(answers), Inbox(commands)
     began = time.monotonic()
     try:
         model = load_model(open_folder(Path(arguments[0])))
