@@ -144,6 +144,10 @@ class World:
             stream[word.subject] = Message(word.subject, word.body, self.next(), self.now)
             self.watch(word.subject, word)
 
+    def publish_raw(self, subject: str) -> None:
+        """Store an empty message."""
+        self.publish(Word(subject, b"{}"))
+
     def unfinished(self, tenant: str) -> set[str]:
         """Return the keys of a tenant's jobs whose messages are in REQUESTS."""
         return {job_key_of(s) for s in self.streams["req"] if s.split(".")[2] == tenant} - {""}
