@@ -1,9 +1,9 @@
 """One walk over all records and messages: what they name, and what has had its time.
 
 Buckets and streams are read page by page in the order of their sequences; of each page only names,
-keys and hashes are kept, so that a hundred thousand records cost some ten megabytes. A record that
-changes meanwhile moves behind the walker, and so cannot be missed. What is found here is only a
-hint: whoever removes something reads it once more.
+keys and hashes are kept, so that a hundred thousand records cost under twenty megabytes. A record
+that changes meanwhile moves behind the walker, and so cannot be missed. What is found here is but
+a hint: whoever removes something reads it once more.
 """
 
 from __future__ import annotations

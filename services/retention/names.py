@@ -15,7 +15,7 @@ _DIGEST_BYTES = 16
 
 
 class Names:
-    """A set of artifact keys: some 80 bytes for each, however long it is."""
+    """A set of artifact keys, at about a hundred bytes each."""
 
     def __init__(self) -> None:
         self._tenants: dict[str, set[bytes]] = {}

@@ -38,6 +38,7 @@ from contracts.webhooks import DeliveryRecord, DeliveryState
 from services.retention.purge import Purger
 from services.retention.shell import WANTED_KEY, Retention
 from services.retention.sweep import STATE_KEY, Sweep, Tools
+from services.router.stores import ServerStores
 
 pytestmark = pytest.mark.integration
 
@@ -442,6 +443,50 @@ async def test_what_becomes_named_during_the_sweep_is_back_at_its_end(house: Hou
     Between(house, commit, after=True)
     await house.sweep_after(GRACE + HOUR)
     assert await house.artifacts.objects.stat(ref.key) is not None
+    for _ in range(3):
+        await house.sweep_after(GRACE + HOUR)
+    assert await house.artifacts.objects.stat(ref.key) is not None
+
+
+async def test_a_hit_whose_leader_and_object_go_while_it_looks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The router has read the claim and its leader; before it looks for the object, all is gone."""
+    await house.artifacts.put(b"film", TENANT, "image/png")
+    ref = ref_of(b"film")
+    look = ServerStores.exist
+    looks = 0
+
+    def made(_: Job, run: Run) -> Run:
+        return msgspec.structs.replace(run, state=RunState.OK, outputs=[ref], cost=0.25)
+
+    async def exist(stores: ServerStores, outputs: list[ArtifactRef]) -> bool:
+        nonlocal looks
+        looks += 1
+        await house.campaign("lead", CampaignState.DELETED)
+        assert (await house.sweep_after(GRACE + HOUR)).requests == 1
+        assert await house.artifacts.objects.stat(ref.key) is None
+        return await look(stores, outputs)
+
+    async with rig(house.bus, house.artifacts) as desk:
+        await desk.announce(service("fake"))
+        await desk.router()
+        await desk.worker("fake", made)
+        await house.request("lead", "r1", encode(image()))
+        lead = subjects.request(TENANT, "image", "lead", "r1")
+
+        async def told() -> bool:
+            name = Capability.IMAGE.result_event
+            event = subjects.event(TENANT, "lead", "r1", name)
+            is_told = await gate.last(house.bus, Stream.EVENTS, event) is not None
+            return is_told and await gate.last(house.bus, Stream.REQUESTS, lead) is None
+
+        await eventually(told)
+        monkeypatch.setattr(ServerStores, "exist", exist)
+        await desk.ask("r2", image())
+        result = await desk.result("r2")
+    assert (looks, result.status, result.made) == (1, "ok", "cache")
+    assert await house.jobs.under(f"{TENANT}.lead") == []
     for _ in range(3):
         await house.sweep_after(GRACE + HOUR)
     assert await house.artifacts.objects.stat(ref.key) is not None
