@@ -57,6 +57,7 @@ async def look(bus: Bus) -> Picture:
             Stored(
                 stream=s.name,
                 messages=s.messages,
+                last_sequence=s.last_sequence,
                 size_bytes=s.size_bytes,
                 limit_bytes=s.limit_bytes,
             )

@@ -70,6 +70,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 
     stream: str
     messages: int
+    last_sequence: int
     size_bytes: int
     limit_bytes: int
 

@@ -81,8 +81,10 @@ def _campaign_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     listing = _add(commands, "list", _command("campaigns", "list_campaigns"), "list the campaigns")
     _json(listing)
 
-    cancel = _add(commands, "cancel", _command("campaigns", "cancel"), "cancel a campaign")
-    cancel.add_argument("campaign")
+    cancel = _add(commands, "cancel", _command("campaigns", "cancel"), "cancel a campaign, or all")
+    which = cancel.add_mutually_exclusive_group(required=True)
+    which.add_argument("campaign", nargs="?")
+    which.add_argument("--all", action="store_true", help="everything that is unfinished")
 
     get = _add(commands, "get", _command("campaigns", "get"), "fetch a finished campaign again")
     get.add_argument("campaign")
@@ -102,6 +104,9 @@ def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     _add(commands, "down", _command("machine", "down"), "end the appliance on this machine")
     doctor = _add(commands, "doctor", _command("doctor", "doctor"), "say what works and what lacks")
     _json(doctor)
+    top = _add(commands, "top", _command("top", "top"), "show what happens on the bus now")
+    top.add_argument("--once", action="store_true", help="look once, print it and end")
+    top.add_argument("--json", action="store_true", help="look once, as one JSON object")
     schema = _add(commands, "schema", _command("machine", "schema"), "write the message schemas")
     schema.add_argument("--out", metavar="DIR", help="a folder; standard output without it")
 
