@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.consume import Delivery, ack, consume
 from bus.records import Conflict, Records
+from bus.settings import Settings
 from bus.topology import ensure_consumer, worker_consumer
 from contracts import events, subjects
 from contracts.artifacts import ArtifactRef
@@ -31,6 +34,7 @@ from contracts.manifest import (
     ServiceRecord,
     ServiceState,
 )
+from contracts.operating import Operation
 from contracts.requests import GenerateImage, Request
 from contracts.subjects import Bucket, Stream
 from services.router.shell import Router
@@ -77,6 +81,15 @@ def ok(job: Job, run: Run) -> Run:
     return msgspec.structs.replace(
         run, state=RunState.OK, outputs=[ref], cost=0.25, ended_at=time.time()
     )
+
+
+def costing(amount: float) -> Callable[[Job, Run], Run]:
+    """End a run well, at so many US dollars."""
+
+    def end(job: Job, run: Run) -> Run:
+        return msgspec.structs.replace(ok(job, run), cost=amount)
+
+    return end
 
 
 def fails(code: str, *, retryable: bool = False) -> Callable[[Job, Run], Run]:
@@ -126,6 +139,36 @@ class Worker:
         await ack(self.bus, delivery)
 
 
+def environment_of(bus: Bus, s3: Settings) -> dict[str, str]:
+    """The environment of a router that is a process of its own."""
+    found = bus.settings
+    return {
+        **os.environ,
+        "ADGENX_DATA_DIR": str(s3.data_dir),
+        "ADGENX_NATS_URL": found.nats_url,
+        "ADGENX_NATS_USER": found.nats_user,
+        "ADGENX_NATS_PASSWORD": found.nats_password.reveal(),
+        "ADGENX_S3_ENDPOINT": s3.s3_endpoint,
+        "ADGENX_S3_ACCESS_KEY": s3.s3_access_key.reveal(),
+        "ADGENX_S3_SECRET_KEY": s3.s3_secret_key.reveal(),
+        "ADGENX_MAKE_DURABLE": "server",
+    }
+
+
+@contextlib.asynccontextmanager
+async def router_process(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A router as a process, killed at the end if it is still there."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "services.router.run", env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
 class Rig:
     """What a test does: ask, wait for events, read records."""
 
@@ -150,6 +193,10 @@ class Rig:
         self._stack.push_async_callback(_end, task)
         return task
 
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Have something called when the test ends, before what runs is ended."""
+        self._stack.callback(call)
+
     async def router(self, artifacts: Artifacts | None = None) -> Router:
         made = Router(self.bus, artifacts or self.artifacts)
         await self.start(made.run)
@@ -164,16 +211,30 @@ class Rig:
         await self.start(made.run)
         return made
 
-    async def ask(self, request_id: str, request: Request | bytes, token: str = "") -> str:
+    async def ask(
+        self, request_id: str, request: Request | bytes, token: str = "", campaign: str = "-"
+    ) -> str:
         body = request if isinstance(request, bytes) else encode(request)
         if not token and not isinstance(request, bytes):
             token = str(capability_of(str(request.__struct_config__.tag)))
-        subject = subjects.request(TENANT, token or "image", "-", request_id)
+        subject = subjects.request(TENANT, token or "image", campaign, request_id)
         await gate.publish_once(self.bus, subject, body)
         return subject
 
-    async def event(self, request_id: str, name: str) -> bytes:
-        subject = subjects.event(TENANT, "-", request_id, name)
+    async def operate(self, command_id: str, command: Operation) -> events.OpsResult:
+        """Give an operator's command and return its answer."""
+        await gate.publish_once(self.bus, subjects.operation(command_id), encode(command))
+        subject = subjects.event("-", "-", command_id, events.OPS_RESULT)
+
+        async def there() -> bytes | None:
+            found = await gate.last(self.bus, Stream.EVENTS, subject)
+            return found.data if found else None
+
+        answer = await until(there, what=subject)
+        return msgspec.json.decode(answer, type=events.OpsResult)  # type: ignore[arg-type]  # until's
+
+    async def event(self, request_id: str, name: str, campaign: str = "-") -> bytes:
+        subject = subjects.event(TENANT, campaign, request_id, name)
 
         async def there() -> bytes | None:
             found = await gate.last(self.bus, Stream.EVENTS, subject)
@@ -182,9 +243,12 @@ class Rig:
         return await until(there, what=subject)
 
     async def result(
-        self, request_id: str, capability: Capability = Capability.IMAGE
+        self,
+        request_id: str,
+        capability: Capability = Capability.IMAGE,
+        campaign: str = "-",
     ) -> events.GenerationResult:
-        body = await self.event(request_id, capability.result_event)
+        body = await self.event(request_id, capability.result_event, campaign)
         return msgspec.json.decode(body, type=events.GenerationResult)
 
     async def emptied(self, subject: str) -> None:
