@@ -155,12 +155,23 @@ async def list_campaigns(given: argparse.Namespace) -> ExitStatus:
 
 
 async def cancel(given: argparse.Namespace) -> ExitStatus:
-    """Cancel a campaign."""
+    """Cancel a campaign, or everything that is unfinished."""
+    if given.all:
+        return await _cancel_all()
     check_id(given.campaign, "campaign")
     async with reached() as bus:
         answer = await Client(bus).cancel(given.campaign)
     sys.stdout.write(f"{given.campaign}: {answer.status}\n")
     return ExitStatus.OK if answer.status in ("done", "too_late") else ExitStatus.FAILED
+
+
+async def _cancel_all() -> ExitStatus:
+    async with reached() as bus:
+        answer = await Client(bus).cancel_all()
+    if answer.error is not None:
+        raise InvalidRequestError(answer.error.message, field=answer.error.field)
+    sys.stdout.write(f"cancelled: {answer.message}\n")
+    return ExitStatus.OK
 
 
 async def get(given: argparse.Namespace) -> ExitStatus:

@@ -37,7 +37,7 @@ from contracts.errors import (
     UnknownOutcomeError,
 )
 from contracts.identity import NO_CAMPAIGN
-from contracts.operating import DeleteCampaign
+from contracts.operating import CancelAll, DeleteCampaign
 from contracts.subjects import CAMPAIGN, Stream
 from services.cli import asking
 from services.cli.asking import LOOK_AGAIN_SECONDS
@@ -103,6 +103,14 @@ class Client:
         await self._surely(subject, encode(DeleteCampaign()))
         return await self._answer(
             campaign_id, campaign_id, events.DELETE_RESULT, events.CommandResult
+        )
+
+    async def cancel_all(self) -> events.OpsResult:
+        """Cancel everything unfinished of the tenant and return the answer."""
+        command_id = uuid.uuid4().hex
+        await self._surely(subjects.cancel_all(self.tenant, command_id), encode(CancelAll()))
+        return await self._answer(
+            NO_CAMPAIGN, command_id, events.CANCEL_ALL_RESULT, events.OpsResult
         )
 
     async def rerun_answer(self, campaign_id: str, base_revision: int) -> events.CommandResult:
