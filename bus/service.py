@@ -22,8 +22,13 @@ EXIT_UNUSABLE = 2
 """Exit status for settings or a topology that cannot be used; starting again does not help."""
 
 
-def run(name: str, body: Callable[[Bus, Artifacts], Awaitable[None]]) -> int:
-    """Serve until SIGTERM, which lets the body finish what is in hand; return the exit status."""
+def run(
+    name: str, body: Callable[[Bus, Artifacts], Awaitable[None]], *, traced: bool = True
+) -> int:
+    """Serve until SIGTERM, which lets the body finish what is in hand; return the exit status.
+
+    Without `traced` it adds nothing to traces: it only watches.
+    """
 
     async def connected(bus: Bus, page: Exposition) -> None:
         await topology.ensure(bus)
@@ -42,7 +47,8 @@ def run(name: str, body: Callable[[Bus, Artifacts], Awaitable[None]]) -> int:
     try:
         found = settings.load()
         telemetry.configure(name, found)
-        tracing.configure(name)
+        if traced:
+            tracing.configure(name)
         return asyncio.run(observed(found))
     except AdgenxError as error:
         sys.stderr.write(f"{name}: {error.code}: {error.message}\n")

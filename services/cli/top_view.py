@@ -203,7 +203,7 @@ def _memory(provider: Provider) -> str:
 
 
 def _queues(found: list[Queue]) -> Table:
-    table = _table("queue", "", "waiting", "oldest")
+    table = _table("queue", "", "open", "oldest")
     for number in (2, 3):
         table.columns[number].justify = "right"
     table.columns[1].ratio = 1

@@ -10,7 +10,7 @@ from services.observer.shell import SERVICE, Observer
 
 def main() -> int:
     """Return the process's exit status."""
-    return service.run(SERVICE, lambda bus, _: Observer(bus).run())
+    return service.run(SERVICE, lambda bus, _: Observer(bus).run(), traced=False)
 
 
 if __name__ == "__main__":
