@@ -48,6 +48,9 @@ class Watch:
     def _job(self, key: str, job: JobRecord) -> None:
         if job.charge > job.price:
             self.bad.append("a charge above its price")
+        most = self._sim.request[job.request_id].max_cost
+        if job.price > most > 0:
+            self.bad.append("a service that may cost more than was said")
         if job.state is JobState.OK and job.made is Made.RUN:
             self._charged[key] = job
         if job.state.terminal:

@@ -317,9 +317,11 @@ def _run_failed(facts: Facts, job: JobRecord, run: Run, attempts: list[Attempt])
 
 def _route(facts: Facts, admitted: Admitted, tried: frozenset[str]) -> Route | None:
     """Return who may do it beside those; after a refusal for want of money, for what is left."""
-    left = facts.money.left if isinstance(facts.money, NoRoom) else None
+    at_most = admission.ceiling(admitted.request)
+    if isinstance(facts.money, NoRoom):
+        at_most = min(facts.money.left, facts.money.left if at_most is None else at_most)
     try:
-        return choose(admitted.request, facts.landscape, tried, left)
+        return choose(admitted.request, facts.landscape, tried, at_most)
     except (NoProviderError, DisabledError, BudgetExceededError):
         return None
 

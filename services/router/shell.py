@@ -56,7 +56,7 @@ from services.router.flags import Flags
 from services.router.floor import Floor
 from services.router.landscape import Landscape
 from services.router.limits import Limits
-from services.router.operations import Handler, Operator
+from services.router.operations import Done, Handler, Operator
 from services.router.ranking import Ranking
 from services.router.sharing import Shared
 from services.router.stores import ServerStores
@@ -126,7 +126,7 @@ class Router:
 
     def _handlers(self) -> dict[type[object], Handler]:
         """Return who carries out which of the operators' commands."""
-        return {
+        handlers: dict[type[object], Handler] = {
             SetFlag: self._flags.set,
             ResetBreaker: self._breakers.reset,
             SetBudget: Limits(self._stores).set_limit,
@@ -136,6 +136,17 @@ class Router:
             ).prioritise,
             SettleDead: functools.partial(settle_dead, self._bus),
         }
+        return {kind: self._seen_at_once(handler) for kind, handler in handlers.items()}
+
+    def _seen_at_once(self, handler: Handler) -> Handler:
+        """Let what a command has changed count from its answer on."""
+
+        async def carry_out(command: object) -> Done:
+            done = await handler(command)
+            self._view = None
+            return done
+
+        return carry_out
 
     def _landscape(self) -> Landscape:
         """Return what routing looks at, as it was a moment ago at most."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -38,6 +39,8 @@ from contracts.operating import Operation
 from contracts.requests import GenerateImage, Request
 from contracts.subjects import Bucket, Stream
 from services.router.shell import Router
+
+T = TypeVar("T")
 
 TENANT = "acme"
 WAIT_SECONDS = 20.0
@@ -231,7 +234,7 @@ class Rig:
             return found.data if found else None
 
         answer = await until(there, what=subject)
-        return msgspec.json.decode(answer, type=events.OpsResult)  # type: ignore[arg-type]  # until's
+        return msgspec.json.decode(answer, type=events.OpsResult)
 
     async def event(self, request_id: str, name: str, campaign: str = "-") -> bytes:
         subject = subjects.event(TENANT, campaign, request_id, name)
@@ -271,7 +274,7 @@ class Rig:
         await self._stack.aclose()
 
 
-async def until(look: Callable[[], Awaitable[object]], what: str) -> object:
+async def until(look: Callable[[], Awaitable[T | None]], what: str) -> T:
     """Wait on a condition, and say which one was not met."""
     try:
         async with asyncio.timeout(WAIT_SECONDS):
@@ -283,7 +286,7 @@ async def until(look: Callable[[], Awaitable[object]], what: str) -> object:
         raise AssertionError(f"not within {WAIT_SECONDS:g} s: {what}") from None
 
 
-async def _answered(look: Callable[[], Awaitable[object]]) -> object:
+async def _answered(look: Callable[[], Awaitable[T | None]]) -> T | None:
     """Look, and take a server that does not answer for a condition that is not met."""
     try:
         return await look()

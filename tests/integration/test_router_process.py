@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from router_rig import Rig, image, rig, service
+from router_rig import Rig, environment_of, image, rig, router_process, service
 
 from bus.artifacts import Artifacts
 from bus.connection import Bus
@@ -25,18 +22,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def environment(bus: Bus, s3_settings: Settings) -> dict[str, str]:
-    found = bus.settings
-    return {
-        **os.environ,
-        "ADGENX_DATA_DIR": str(s3_settings.data_dir),
-        "ADGENX_NATS_URL": found.nats_url,
-        "ADGENX_NATS_USER": found.nats_user,
-        "ADGENX_NATS_PASSWORD": found.nats_password.reveal(),
-        "ADGENX_S3_ENDPOINT": s3_settings.s3_endpoint,
-        "ADGENX_S3_ACCESS_KEY": s3_settings.s3_access_key.reveal(),
-        "ADGENX_S3_SECRET_KEY": s3_settings.s3_secret_key.reveal(),
-        "ADGENX_MAKE_DURABLE": "server",
-    }
+    return environment_of(bus, s3_settings)
 
 
 @pytest.fixture
@@ -46,22 +32,9 @@ async def desk(bus: Bus, artifacts: Artifacts) -> AsyncIterator[Rig]:
         yield made
 
 
-@asynccontextmanager
-async def router(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.router.run", env=environment
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 async def test_sigterm_ends_it_in_order(desk: Rig, environment: dict[str, str]) -> None:
     await desk.worker("draft_image")
-    async with router(environment) as process:
+    async with router_process(environment) as process:
         await desk.ask("r1", image())
         assert (await desk.result("r1")).status == "ok"
         process.send_signal(signal.SIGTERM)
@@ -75,7 +48,7 @@ async def test_a_server_that_is_killed_in_between_loses_nothing(
     await desk.worker("draft_image")
     names = [f"r{n}" for n in range(80)]
     asked = [await desk.ask(name, image(f"prompt {name}")) for name in names]
-    async with router(environment):
+    async with router_process(environment):
         for round_ in range(3):
             await desk.event(names[round_ * 20], events.ACCEPTED)
             nats_server.process.kill()
@@ -97,11 +70,11 @@ async def test_whatever_a_killed_router_left_is_finished_once(
     for index, name in enumerate(names):
         subjects_asked.append(await desk.ask(name, image(f"prompt {index}")))
     for round_ in range(3):
-        async with router(environment) as process:
+        async with router_process(environment) as process:
             await desk.event(names[round_ * 15], events.ACCEPTED)
             process.kill()
             await process.wait()
-    async with router(environment):
+    async with router_process(environment):
         results = await asyncio.gather(*map(desk.result, names))
         for subject in subjects_asked:
             await desk.emptied(subject)

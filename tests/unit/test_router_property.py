@@ -246,5 +246,6 @@ def test_control_a_deletion_looked_for_before_the_record(monkeypatch: pytest.Mon
     monkeypatch.setattr(taking.Taker, "_record", record)
     assert caught(Chances()) & {
         "a record of a deleted campaign",
+        "a run of a deleted campaign",
         "something ran for a deleted campaign",
     }
