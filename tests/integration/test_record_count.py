@@ -7,11 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from router_rig import image, rig, service
+from router_rig import Rig, image, rig, service, until
 
 from bus.artifacts import Artifacts
 from bus.connection import Bus
-from bus.records import stream_of
+from bus.records import Records, stream_of
+from contracts.governance import BudgetRecord
 from contracts.subjects import Bucket, Stream
 
 pytestmark = pytest.mark.integration
@@ -39,7 +40,7 @@ async def stored(bus: Bus) -> dict[str, int]:
 
 
 def promised() -> dict[str, int]:
-    """The table of docs/records.md, counted by stream."""
+    """The first table of docs/records.md, counted by stream."""
     counts: dict[str, int] = {}
     for _, stream in _ROW.findall(PAGE.read_text()):
         counts[stream] = counts.get(stream, 0) + 1
@@ -64,6 +65,41 @@ async def test_an_ordinary_job_stores_the_records_of_the_page(
         grown = {name: after[name] - before[name] for name in after if after[name] > before[name]}
         assert grown == promised()
         assert sum(grown.values()) <= LIMIT
+
+
+async def grown_by_one(desk: Rig, campaign: str) -> dict[str, int]:
+    """Messages that one more job stores, by stream; what it reserves is settled already."""
+    before = await stored(desk.bus)
+    subject = await desk.ask("r1", image(), campaign=campaign)
+    assert (await desk.result("r1", campaign=campaign)).made == "run"
+    await desk.emptied(subject)
+    budgets = Records(desk.bus, Bucket.BUDGETS, BudgetRecord)
+
+    async def settled() -> bool:
+        return not any(record.value.reserved for record in await budgets.under())
+
+    await until(settled, "the reservation is settled")
+    after = await stored(desk.bus)
+    return {name: after[name] - before[name] for name in after if after[name] > before[name]}
+
+
+@pytest.mark.parametrize(
+    ("cost", "shared"), [(0.25, {stream_of(Bucket.BUDGETS): 2}), (0.0, {Stream.LEDGER: -1})]
+)
+async def test_a_campaigns_job_shares_its_reservation_and_a_free_one_has_none(
+    bus: Bus, artifacts: Artifacts, cost: float, shared: dict[str, int]
+) -> None:
+    async with rig(bus, artifacts) as desk:
+        await desk.announce(service("draft_image", cost=cost))
+        await desk.router()
+        await desk.worker("draft_image")
+        grown = await grown_by_one(desk, "c1")
+        wanted = promised()
+        for stream, more in shared.items():
+            wanted[stream] = wanted.get(stream, 0) + more
+        assert grown == {stream: count for stream, count in wanted.items() if count}
+        reservation = 1 if cost else 0
+        assert sum(grown.values()) - reservation <= LIMIT
 
 
 async def test_a_cache_hit_stores_no_work(bus: Bus, artifacts: Artifacts) -> None:
