@@ -36,6 +36,11 @@ class Metric:
         """Begin to count, into this registry."""
         raise NotImplementedError
 
+    def begin(self, *labels: str) -> None:
+        """Show it at 0 from now on: Prometheus sees no increase in a first value."""
+        if self._live is not None:
+            self._child(labels)
+
     def _child(self, labels: tuple[str, ...]) -> Any:  # noqa: ANN401 - see __init__
         return self._live.labels(*labels) if self.labels else self._live
 

@@ -6,6 +6,7 @@ import msgspec
 
 from bus import metrics
 from contracts.events import GenerationRequest, GenerationResult
+from contracts.jobs import Made
 from services.observer.outcome import Outcome, outcome_of
 
 MOST_TENANTS = 50
@@ -36,10 +37,12 @@ class Tally:
             self._result(self._named(tenant), event)
 
     def expect(self, providers: list[str]) -> None:
-        """Begin every provider's counts at 0: Prometheus sees no increase in a first value."""
+        """Begin at 0 what the alerts ask of every provider."""
         for provider in (*providers, UNROUTED):
             for outcome in Outcome:
-                metrics.OUTCOMES.add(provider, outcome.value, by=0.0)
+                metrics.OUTCOMES.begin(provider, outcome.value)
+            metrics.LATENCY_SECONDS.begin(provider, Made.RUN.value)
+            metrics.RUN_SECONDS.begin(provider)
 
     def _named(self, tenant: str) -> str:
         if tenant in self._tenants:

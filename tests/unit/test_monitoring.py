@@ -153,3 +153,10 @@ def test_a_metric_is_named_by_prometheuss_rules(declared: metric.Metric) -> None
 
 def test_every_metric_has_a_name_of_its_own() -> None:
     assert len({m.name for m in metrics.ALL}) == len(metrics.ALL)
+
+
+def test_the_documentation_lists_every_alert_with_its_severity() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text()
+    for rule in (r for r in rules() if "alert" in r):
+        (line,) = [x for x in page.splitlines() if x.startswith("|") and str(rule["alert"]) in x]
+        assert str(rule["labels"]["severity"]) in line  # type: ignore[index]  # YAML
