@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the virtual environment
 
@@ -53,6 +53,9 @@ fuzz: setup ## a million bad messages to every contract
 soak: setup ## half an hour of small jobs: nothing grows, nothing stalls
 	ADGENX_SOAK_SECONDS=1800 $(BIN)/python -m pytest tests/soak --capture=no --quiet
 
+queue10k: setup ## ten thousand jobs wait for one slow service
+	QUEUE_JOBS=10000 $(BIN)/python -m pytest tests/integration/test_long_queue.py
+
 bench: setup ## measure against the floors; see docs/benchmarks.md
 	$(BIN)/python -m bench
 
@@ -70,4 +73,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node fmt films chaos fuzz soak bench peers up down clean
+.PHONY: help setup demo test check node fmt films chaos fuzz soak queue10k bench peers up down clean

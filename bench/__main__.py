@@ -8,7 +8,18 @@ import sys
 import time
 from importlib import import_module
 
-NAMES = ("imports", "noop", "films", "campaign")
+NAMES = (
+    "imports",
+    "noop",
+    "watchers",
+    "recovery",
+    "films",
+    "campaign",
+    "release",
+    "decide",
+    "sequence",
+    "queue",
+)
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""
 

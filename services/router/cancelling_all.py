@@ -18,7 +18,13 @@ from bus.records import Records
 from contracts import events, subjects
 from contracts.campaign import Cancel, OpenEntry
 from contracts.codec import decode_input, encode
-from contracts.errors import AdgenxError, ErrorInfo, InvalidIdError
+from contracts.errors import (
+    AdgenxError,
+    ErrorInfo,
+    InvalidIdError,
+    TransientError,
+    UnknownOutcomeError,
+)
 from contracts.identity import NO_CAMPAIGN, is_id
 from contracts.operating import CancelAll
 from contracts.subjects import Bucket, ControlSubject, Stream, parse_control, parse_request
@@ -31,6 +37,8 @@ log = structlog.get_logger(__name__)
 
 WIDTH = 64
 """Requests cancelled side by side."""
+ROUNDS = 3
+"""How often a request is tried whose cancel the server has not confirmed."""
 _CANCEL = encode(Cancel())
 
 
@@ -80,15 +88,29 @@ class AllCanceller:
         for campaign_id in campaigns:
             word = Word(subjects.cancel_campaign(control.tenant, campaign_id), _CANCEL)
             await self._publish_once(word)
-        width = asyncio.Semaphore(WIDTH)
-
-        async def cancel(request: str) -> None:
-            async with width:
-                await self._cancel(request, _CANCEL, stored_at)
-
-        await asyncio.gather(*map(cancel, requests))
+        left = requests
+        for _ in range(ROUNDS):
+            left = await self._cancel_each(left, stored_at)
+        if left:
+            raise UnknownOutcomeError(f"{len(left)} requests could not be cancelled yet")
         log.info("tenant.cancelled", campaigns=len(campaigns), requests=len(requests))
         await self._answer(control, stored_at, "done", len(campaigns), len(requests))
+
+    async def _cancel_each(self, requests: list[str], stored_at: float) -> list[str]:
+        """Cancel each; return those of which nobody knows whether it was done."""
+        width = asyncio.Semaphore(WIDTH)
+
+        async def cancel(request: str) -> bool:
+            async with width:
+                try:
+                    await self._cancel(request, _CANCEL, stored_at)
+                except TransientError as error:
+                    log.info("cancel.abandoned", subject=request, error=error.message)
+                    return False
+                return True
+
+        done = await asyncio.gather(*map(cancel, requests))
+        return [request for request, ok in zip(requests, done, strict=True) if not ok]
 
     async def _unfinished(self, tenant: str) -> tuple[list[str], list[str]]:
         """Return the ids of open campaigns, and the subjects that cancel all other requests."""

@@ -267,6 +267,8 @@ class Router:
         """Sort anew at once what a person has put in another order."""
         self._memory.doubt(key)
         self._floor.rank(job.service, key, job.rank)
+        # It may be on its way to the floor with the record as it was.
+        self._desk.hint(key)
 
     def _follows(self, key: str) -> bool:
         """Say whether a job will be woken when its leader ends."""

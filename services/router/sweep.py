@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 2.0
-RESPITE = 20
+RESPITE = 50
 """Between two listings at least so many times what the last one took."""
 AFRESH_EVERY = 15
 """In so many rounds every job that somebody has in hand is looked at afresh, if they are few."""
-AFRESH = 64
+AFRESH = 32
 """Of those, at most so many in one round."""
 ROUND = 512
 """Jobs looked at between two counts of JOBS."""

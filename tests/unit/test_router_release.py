@@ -9,6 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.capability import Tier
+from contracts.codec import encode
+from contracts.jobs import JobRecord
+from contracts.manifest import (
+    Manifest,
+    ModelSection,
+    ResourceSection,
+    ServiceRecord,
+    ServiceState,
+)
+from contracts.requests import GenerateImage
+from services.router.admission import Admitted, Message, admit, first_record
+from services.router.floor import CALLED_SECONDS, Floor, Residence
 from services.router.release import (
     HOLD_SECONDS,
     MOST_PASSED,
@@ -386,3 +399,86 @@ def test_whoever_is_ranked_goes_first_and_in_that_order(data: st.DataObject) -> 
     ranks = {j.key: j.rank for j in jobs}
     ranked = [rank for key in found if (rank := ranks[key]) is not None]
     assert [ranks[key] for key in found[: len(ranked)]] == sorted(ranked)
+
+
+# the floor: what comes from outside
+
+
+def announced(_: str) -> ServiceRecord:
+    return ServiceRecord(
+        manifest=Manifest(
+            name="s",
+            version="1.0.0",
+            tier=Tier.DRAFT,
+            accepts=["generate_image.v1"],
+            model=ModelSection(name="m", licence="MIT", commercial_use=True),
+            resources=ResourceSection(memory_gb=1, concurrency=1),
+        ),
+        revision="1",
+        state=ServiceState.READY,
+        workers=1,
+        announced_at=NOW,
+    )
+
+
+def asked(number: int, service: str = "s") -> tuple[str, JobRecord, Admitted]:
+    subject = f"adgenx.req.acme.image.-.r{number}"
+    body = encode(GenerateImage(prompt="a", width=64, height=64))
+    known = admit(Message(subject, body, number + 1, NOW + number))
+    return service, first_record(known, announced(service)), known
+
+
+def test_a_breaker_lets_nothing_through_then_one_then_all() -> None:
+    through: list[int | None] = [0]
+    floor = Floor(announced, lambda: 0.0, room=lambda _: through[0])
+    assert [floor.enter(*asked(n), again=False) for n in range(4)] == [False] * 4
+    through[0] = 1
+    assert floor.called("s") == ["acme.-.r0"]
+    assert floor.called("s") == []  # one probe, not one for each time that somebody asks
+    assert floor.enter(*asked(0), again=False)
+    assert floor.called("s") == []
+    through[0] = None
+    assert floor.called("s") == ["acme.-.r1"]
+
+
+def test_what_was_let_in_and_handed_back_waits_again() -> None:
+    floor = Floor(announced, lambda: 0.0)
+    service, job, known = asked(1)
+    assert floor.enter(service, job, known, again=False)
+    floor.hand_back(service, job, known)
+    assert floor.waits(known.key, NOW)
+    assert floor.load(service).inside == 0
+
+
+def test_a_call_that_nobody_heard_is_made_again() -> None:
+    now = [0.0]
+    floor = Floor(announced, lambda: now[0])
+    floor.sync([("s", "x"), ("s", "y")], 1.0)
+    assert not floor.enter(*asked(1), again=False)
+    now[0] = 2.0
+    floor.sync([("s", "x")], 1.5)
+    assert floor.called("s") == ["acme.-.r1"]
+    assert floor.called("s") == []
+    now[0] += CALLED_SECONDS + 1
+    floor.sync([("s", "x")], now[0])
+    assert floor.called("s") == ["acme.-.r1"]
+
+
+def test_a_rank_sorts_the_waiting_at_once() -> None:
+    floor = Floor(announced, lambda: 0.0)
+    floor.sync([("s", "x"), ("s", "y")], 0.0)
+    for n in range(3):
+        assert not floor.enter(*asked(n), again=False)
+    floor.rank("s", "acme.-.r2", 0)
+    floor.left("s", "acme.-.gone", "x")
+    assert floor.called("s") == ["acme.-.r2"]
+
+
+def test_a_cold_service_is_called_when_the_warm_one_has_nothing_left() -> None:
+    homes = {"warm": Residence("gpu"), "cold": Residence("gpu", resident=False)}
+    floor = Floor(announced, lambda: 0.0, now=lambda: NOW, residence=homes.__getitem__)
+    floor.sync([("warm", "x"), ("warm", "y")], 0.0)
+    assert not floor.enter(*asked(1, "warm"), again=False)
+    assert not floor.enter(*asked(2, "cold"), again=False)
+    floor.left("warm", "acme.-.r1", "")
+    assert floor.called("warm") == ["acme.-.r2"]
