@@ -39,15 +39,18 @@ class HashMismatchError(ArtifactMissingError):
 
 
 class Stored(NamedTuple):
-    """Receipt of a put. `existed`: these very bytes were there before. `durable`: they would
-    survive a power cut; else `make_durable` sees to it.
-    """
+    """Receipt of a put. `existed`: these very bytes were there before."""
 
     key: str
     sha256: str
     size_bytes: int
     existed: bool
-    durable: bool = False
+
+
+def _checked(digest: str, expected: str) -> str:
+    if expected and digest != expected:
+        raise HashMismatchError(f"expected sha256 {expected}, found {digest}")
+    return digest
 
 
 def sha256_of(source: Path | bytes) -> tuple[str, int]:
@@ -80,31 +83,35 @@ class Artifacts:
         await self._s3.ensure_bucket()
 
     async def put(
-        self,
-        source: Path | bytes,
-        tenant: str,
-        media_type: str,
-        sha256: str = "",
-        *,
-        alone: bool = False,
+        self, source: Path | bytes, tenant: str, media_type: str, sha256: str = ""
     ) -> Stored:
         """Store a file or bytes under their hash; storing the same twice is one object.
 
         With `sha256` given, raises HashMismatchError if the bytes are not those. Call
-        `make_durable` before telling anybody of it, unless the answer says that it is so already,
-        which is tried for one that is put `alone`. Whoever stores an object has half of
+        `make_durable` before telling anybody of it. Whoever stores an object has half of
         `retention_grace_hours` to name it in a record.
         """
+        body = self._small(source)
+        if body is not None:
+            digest = _checked(hashlib.sha256(body).hexdigest(), sha256)
+            key = artifact_key(tenant, digest)
+            made = await self._s3.put_small(key, body, media_type, digest)
+            return Stored(key, digest, len(body), existed=not made)
 
         def put() -> Stored:
             digest, size = sha256_of(source)
-            if sha256 and digest != sha256:
-                raise HashMismatchError(f"expected sha256 {sha256}, found {digest}")
-            key = artifact_key(tenant, digest)
-            existed = not self._s3.put_once(key, source, media_type, digest, size)
-            return Stored(key, digest, size, existed, alone and self._syncer.sync_here())
+            key = artifact_key(tenant, _checked(digest, sha256))
+            made = self._s3.put_once(key, source, media_type, digest, size)
+            return Stored(key, digest, size, existed=not made)
 
-        return await self._s3.call(put)  # one hop to a thread, for small files are the most
+        return await self._s3.call(put)
+
+    def _small(self, source: Path | bytes) -> bytes | None:
+        """Return what is put without a thread; so small a file is read before one had begun."""
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if not self._s3.takes_small(size):
+            return None
+        return source if isinstance(source, bytes) else source.read_bytes()
 
     async def make_durable(self) -> None:
         """Make every put that has returned survive a power cut; calls share one sync."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
-import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -40,7 +39,6 @@ class Syncer:
     def __init__(self, settings: Settings) -> None:
         self._folder = None if settings.make_durable is Durability.SERVER else settings.store_dir
         self._running: asyncio.Task[None] | None = None
-        self._here = threading.Lock()
         self._next: asyncio.Task[None] | None = None
         here = urlsplit(settings.s3_endpoint).hostname in LOOPBACK_NAMES
         if self._folder is not None and not (here and self._folder.is_dir()):
@@ -50,22 +48,6 @@ class Syncer:
                 "proven to sync before it answers",
                 field="make_durable",
             )
-
-    def sync_here(self) -> bool:
-        """Sync in the calling thread, which has just put something; False if others are at it.
-
-        A lone put is then durable without another switch of threads; where there are many, they
-        call `sync` and share one. Blocks.
-        """
-        if self._folder is None:
-            return True
-        if self._running is not None or not self._here.acquire(blocking=False):
-            return False
-        try:
-            syncfs(self._folder)
-        finally:
-            self._here.release()
-        return True
 
     async def sync(self) -> None:
         """Return once everything stored before this call is on the disk."""
@@ -81,7 +63,4 @@ class Syncer:
             await asyncio.wait({before})
         self._running, self._next = self._next, None
         assert self._folder is not None
-        try:
-            await asyncio.to_thread(syncfs, self._folder)
-        finally:
-            self._running = None  # a lone put may sync for itself again
+        await asyncio.to_thread(syncfs, self._folder)

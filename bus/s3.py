@@ -1,8 +1,9 @@
 """S3 as we need it: the MinIO SDK in threads of its own, patient, with typed errors.
 
-All network work runs in these threads, so that a 64 MB upload never holds up a heartbeat. Transient
-failures are repeated for `s3_patience_seconds` and then raised as StoreUnavailableError; every
-write is conditional or idempotent, so that repeating one is harmless.
+Network work runs in these threads, so that a 64 MB upload never holds up a heartbeat; only a small
+PUT is sent from the event loop (lines.py), for it is over before a thread would have begun.
+Transient failures are repeated for `s3_patience_seconds` and then raised as StoreUnavailableError;
+every write is conditional or idempotent, so that repeating one is harmless.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import SplitResult, quote, urlsplit
 
 import urllib3
 from minio import Minio
@@ -24,6 +25,7 @@ from minio.credentials.credentials import Credentials
 from minio.error import MinioException, S3Error, ServerError
 from minio.signer import sign_v4_s3
 
+from bus.lines import LONGEST_BODY, Lines
 from contracts.errors import (
     AdgenxError,
     ArtifactMissingError,
@@ -32,7 +34,7 @@ from contracts.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
     from bus.settings import Settings
@@ -99,11 +101,15 @@ class S3:
         self.public = _client(public, keys, self._region, self._http)
         """What links are signed with; it never asks the network."""
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        plain = settings.s3_endpoint.startswith("http://")
+        self._lines = Lines(settings.s3_endpoint) if plain else None
 
     def close(self) -> None:
         """Wait for what is under way and give back threads and connections."""
         self.pool.shutdown(wait=True)
         self._http.clear()
+        if self._lines is not None:
+            self._lines.close()
 
     async def ensure_bucket(self) -> None:
         """Make the bucket if it is not there."""
@@ -208,27 +214,54 @@ class S3:
     async def call(self, work: Callable[[], T]) -> T:
         """Run blocking work in a thread; repeat it while the store is away and patience lasts."""
         loop = asyncio.get_running_loop()
+        return await self._patiently(lambda: loop.run_in_executor(self.pool, _typed, work))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
         give_up = time.monotonic() + self._patience
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await loop.run_in_executor(self.pool, _typed, work)
+                return await attempt()
             except StoreUnavailableError:
                 if time.monotonic() + pause > give_up:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not secrecy
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
+    def takes_small(self, size: int) -> bool:
+        """Say whether a body of so many bytes can be given to `put_small`."""
+        return self._lines is not None and size <= min(LONGEST_BODY, MAX_BYTES)
+
+    async def put_small(self, key: str, body: bytes, media_type: str, sha256: str) -> bool:
+        """Do what `put_once` does, without a thread; patient as `call` is."""
+        assert self._lines is not None, "ask takes_small first"
+        lines = self._lines
+
+        async def attempt() -> bool:
+            url, headers = self._signed_put(key, media_type, sha256, len(body))
+            return _was_stored(await lines.put(url.path, headers, body), key)
+
+        return await self._patiently(attempt)
+
     def put_once(
         self, key: str, source: Path | bytes, media_type: str, sha256: str, size: int
     ) -> bool:
-        """PUT with `If-None-Match: *`; False if the key was taken.
+        """PUT with `If-None-Match: *`; False if the key was taken."""
+        if size > MAX_BYTES:
+            raise TooLargeError(f"{size} bytes are more than one object may have ({MAX_BYTES})")
+        url, headers = self._signed_put(key, media_type, sha256, size)
+        with _body(source) as body:
+            response = self._http.request("PUT", url.geturl(), body=body, headers=headers)
+        return _was_stored(response, key)
+
+    def _signed_put(
+        self, key: str, media_type: str, sha256: str, size: int
+    ) -> tuple[SplitResult, dict[str, str]]:
+        """Return a conditional PUT's URL and headers.
 
         The SDK's put_object takes no such header, so the request is signed with the SDK's signer;
         the signed hash lets a server that checks it (MinIO does) refuse bytes changed under way.
         """
-        if size > MAX_BYTES:
-            raise TooLargeError(f"{size} bytes are more than one object may have ({MAX_BYTES})")
         url = urlsplit(f"{self._url}/{self.bucket}/{quote(key)}")
         now = datetime.now(UTC)
         headers: dict[str, str | list[str] | tuple[str]] = {
@@ -248,12 +281,7 @@ class S3:
             content_sha256=sha256,
             date=now,
         )
-        with _body(source) as body:
-            response = self._http.request("PUT", url.geturl(), body=body, headers=_flat(signed))
-        if response.status == _PRECONDITION_FAILED:
-            return False
-        _check(response, key)
-        return True
+        return url, _flat(signed)
 
     def get(self, key: str, offset: int = 0, length: int = 0) -> Any:  # noqa: ANN401 - urllib3's response, untyped in the SDK
         """Begin to read an object, in a thread; whoever calls closes the response."""
@@ -312,13 +340,21 @@ def _is_transient(status: int) -> bool:
     return status >= _SERVER_ERROR or status in _LOOK_AGAIN
 
 
-def _check(response: urllib3.BaseHTTPResponse, key: str) -> None:
-    if response.status == _OK:
-        return
-    text = response.data[:300].decode("utf-8", "replace")
-    if _is_transient(response.status):
-        raise StoreUnavailableError(f"PUT {key}: {response.status} {text}")
-    raise StoreRefusedError(f"PUT {key}: {response.status} {text}")
+class _Answer(Protocol):
+    @property
+    def status(self) -> int: ...
+    @property
+    def data(self) -> bytes: ...
+
+
+def _was_stored(answer: _Answer, key: str) -> bool:
+    """Say whether a PUT stored something, or found it there; raise what else it means."""
+    if answer.status in (_OK, _PRECONDITION_FAILED):
+        return answer.status == _OK
+    text = answer.data[:300].decode("utf-8", "replace")
+    if _is_transient(answer.status):
+        raise StoreUnavailableError(f"PUT {key}: {answer.status} {text}")
+    raise StoreRefusedError(f"PUT {key}: {answer.status} {text}")
 
 
 def _at(moment: datetime | None) -> datetime:

@@ -250,11 +250,9 @@ class Attempt:
     async def _store_at_once(self, made: Made) -> _Stored:
         """Store outputs from the scratch where they lie."""
         artifacts, tenant = self._bench.artifacts, self._job.tenant
-        alone = len(made.media) == 1
-        puts = [artifacts.put(m.path, tenant, m.media_type, alone=alone) for m in made.media]
-        stored = [await puts[0]] if alone else await asyncio.gather(*puts)
-        if not all(put.durable for put in stored):
-            await artifacts.make_durable()
+        puts = [artifacts.put(m.path, tenant, m.media_type) for m in made.media]
+        stored = [await puts[0]] if len(puts) == 1 else await asyncio.gather(*puts)
+        await artifacts.make_durable()
         outputs = [
             reference(media, put.key, put.sha256, put.size_bytes)
             for media, put in zip(made.media, stored, strict=True)
