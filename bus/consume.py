@@ -17,10 +17,8 @@ import msgspec
 import nats.errors
 import structlog
 from nats.js.api import Header
-from structlog.contextvars import bound_contextvars
 
-from bus import metrics, tracing
-from contracts import subjects
+from bus import metrics, telemetry, tracing
 from contracts.errors import TransientError
 
 if TYPE_CHECKING:
@@ -194,9 +192,8 @@ class _Pull:
     async def _one(self, delivery: Delivery) -> None:
         began = time.perf_counter()
         try:
-            # Every line that is logged on the way says whose request it is about.
-            with bound_contextvars(**subjects.named_in(delivery.subject)):
-                outcome = await self._handled(delivery)
+            telemetry.concern(delivery.subject)
+            outcome = await self._handled(delivery)
             if metrics.HANDLE_SECONDS.live:
                 metrics.HANDLE_SECONDS.observe(self._consumer, value=time.perf_counter() - began)
                 metrics.DELIVERIES.add(self._consumer, outcome)

@@ -13,6 +13,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -20,6 +21,7 @@ import structlog
 from structlog.contextvars import bound_contextvars, merge_contextvars
 
 from bus import metrics
+from contracts import subjects
 from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
@@ -50,6 +52,9 @@ _SECRET_TEXT = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
     re.IGNORECASE,
 )
+
+
+_concern: ContextVar[str] = ContextVar("concern", default="")
 
 
 class Redactor:
@@ -115,6 +120,7 @@ def configure(service: str, settings: Settings | None = None, out: TextIO | None
     redact = Redactor(settings.secrets() if settings else frozenset())
     shared: list[Processor] = [
         merge_contextvars,
+        _add_ids,
         _service_adder(service),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -151,6 +157,23 @@ def _route_standard_library(
     # Libraries say at INFO what we say better; their warnings matter.
     root.setLevel(max(level, logging.WARNING))
     logging.captureWarnings(capture=True)
+
+
+def concern(what: str) -> None:
+    """Let every line of this task, and of those that it starts, name the ids of what it is about.
+
+    `what` is a message's subject or a record's key; it is taken apart only if something is logged.
+    """
+    _concern.set(what)
+
+
+def _add_ids(_logger: object, _method: str, event: EventDict) -> EventDict:
+    what = _concern.get()
+    if what:
+        named = subjects.named_in if what.startswith(("adgenx.", "$")) else subjects.named_by
+        for name, value in named(what).items():
+            event.setdefault(name, value)
+    return event
 
 
 def _service_adder(service: str) -> Processor:

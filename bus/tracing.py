@@ -36,6 +36,7 @@ VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 FLUSH_MILLISECONDS = 3000
 
 Kind = Literal["internal", "producer", "consumer"]
+Block = contextlib.AbstractContextManager[None]
 Ids = tuple[int, int]
 """Trace id and span id."""
 
@@ -44,6 +45,8 @@ _IN_BODY = re.compile(rb'"traceparent"\s*:\s*"([^"\\]{55})"')
 
 _current: ContextVar[str] = ContextVar("traceparent", default="")
 _forced: ContextVar[Ids | None] = ContextVar("forced_ids", default=None)
+
+_NOTHING = contextlib.nullcontext()
 
 
 class _Tracing:
@@ -115,29 +118,34 @@ def _ids(key: str) -> Ids:
     return int.from_bytes(digest[:16]), int.from_bytes(digest[16:24])
 
 
-@contextlib.contextmanager
-def span(
-    name: str, *, kind: Kind = "internal", parent: str = "", of: str = "", **attributes: object
-) -> Iterator[None]:
+def span(name: str, *, of: str = "", **attributes: object) -> Block:
     """Trace a piece of work; what it publishes has it for a parent.
 
-    Its own parent is `parent`, the current one, or else the one derived from the key `of`.
+    Its own parent is the current one, or else the one derived from the key `of`.
     """
-    above = parent or _current.get()
     if _tracing.begin is None:
-        with _set(above):
-            yield
-        return
-    with _begun(name, kind, above or (derived(of) if of else ""), attributes):
-        yield
+        return _NOTHING
+    above = _current.get() or (derived(of) if of else "")
+    return _begun(name, "internal", above, attributes)
+
+
+def publishing(subject: str) -> Block:
+    """Trace a message on its way out; the first one of a request is the root of its trace."""
+    return _NOTHING if _tracing.begin is None else _publishing(subject)
+
+
+def received(
+    consumer: str, subject: str, data: bytes, headers: Mapping[str, str] | None, *, again: bool
+) -> Block:
+    """Trace the handling of a message; `again`: it was delivered before."""
+    parent = incoming(data, headers)
+    if _tracing.begin is None:
+        return _set(parent) if parent else _NOTHING
+    return _received(consumer, subject, parent, again=again)
 
 
 @contextlib.contextmanager
-def publishing(subject: str) -> Iterator[None]:
-    """Trace a message on its way out; the first one of a request is the root of its trace."""
-    if _tracing.begin is None:
-        yield
-        return
+def _publishing(subject: str) -> Iterator[None]:
     about = subjects.named_in(subject)
     with (
         _rooted(subject if not _current.get() else ""),
@@ -147,15 +155,7 @@ def publishing(subject: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def received(
-    consumer: str, subject: str, data: bytes, headers: Mapping[str, str] | None, *, again: bool
-) -> Iterator[None]:
-    """Trace the handling of a message; `again`: it was delivered before."""
-    parent = incoming(data, headers)
-    if _tracing.begin is None:
-        with _set(parent):
-            yield
-        return
+def _received(consumer: str, subject: str, parent: str, *, again: bool) -> Iterator[None]:
     root = subject if not parent and not again else ""
     if not parent and again and _key_of(subject):
         parent = derived(_key_of(subject))

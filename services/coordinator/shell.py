@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import structlog
-from structlog.contextvars import bound_contextvars
 
 from bus import consume, telemetry, topology, tracing
 from contracts import subjects
@@ -132,8 +131,8 @@ class Coordinator:
         await consume.ack(self._bus, delivery)
 
     async def _look(self, key: str) -> None:
-        about = bound_contextvars(**subjects.named_by(key))
-        with about, tracing.span("coordinator.decide", of=key):
+        telemetry.concern(key)
+        with tracing.span("coordinator.decide", of=key):
             await advance(self._world, key)
 
     async def _wake(self) -> None:

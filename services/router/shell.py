@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from structlog.contextvars import bound_contextvars
 
-from bus import gate, metrics, tracing
+from bus import gate, metrics, telemetry, tracing
 from bus.consume import Delivery, ack, consume
 from bus.direct import last_of_each
 from bus.listing import subjects_in
@@ -228,8 +227,8 @@ class Router:
             await self._desk.advance(key)
 
     async def _advance(self, key: str, afresh: bool) -> Rest:  # noqa: FBT001 - the desk's own call
+        telemetry.concern(key)
         with (
-            bound_contextvars(**subjects.named_by(key)),
             tracing.span("router.advance", of=key),
             metrics.ROUTER_DECISION_SECONDS.timed("advance"),
         ):
