@@ -170,7 +170,7 @@ async def _cancel_all() -> ExitStatus:
         answer = await Client(bus).cancel_all()
     if answer.error is not None:
         raise InvalidRequestError(answer.error.message, field=answer.error.field)
-    sys.stdout.write(f"cancelled: {answer.message}\n")
+    sys.stdout.write(f"cancelled {answer.message}\n")
     return ExitStatus.OK
 
 

@@ -148,7 +148,7 @@ class AllCanceller:
             at=at,
             status=status,
             changed=campaigns + requests,
-            message=f"{campaigns} campaigns and {requests} requests" if not error else "",
+            message=f"campaigns: {campaigns}, requests: {requests}" if not error else "",
             error=error,
         )
         name = events.CANCEL_ALL_RESULT

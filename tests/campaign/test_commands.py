@@ -191,6 +191,20 @@ def test_a_cancelled_campaign_ends_its_run_with_1(appliance: Appliance, tmp_path
     assert "there is no package" in ran.stderr
 
 
+def test_cancel_all_ends_whatever_runs(appliance: Appliance, tmp_path: Path) -> None:
+    said, out = tmp_path / "said", tmp_path / "out"
+    with said.open("w") as file:
+        running = appliance.begin_to(
+            file, "run", brief(tmp_path, "everything", seed=10, **LONGER), "--out", str(out)
+        )
+    tells(said, "script")
+    assert appliance.adgenx("cancel", "--all").stdout == "cancelled campaigns: 1, requests: 0\n"
+    assert running.wait(30) == 1
+    assert said.read_text().splitlines()[-1].startswith("cancelled")
+    assert appliance.adgenx("cancel", "--all").stdout == "cancelled campaigns: 0, requests: 0\n"
+    assert appliance.adgenx("cancel", check=False).returncode == 2
+
+
 def test_submit_returns_at_once_and_watch_waits(appliance: Appliance, tmp_path: Path) -> None:
     ran = appliance.adgenx("submit", brief(tmp_path, "submitted", seed=11))
     assert ran.stdout == "submitted revision 1\n"

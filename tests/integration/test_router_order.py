@@ -123,7 +123,7 @@ async def test_cancel_all_takes_campaigns_and_requests_of_one_tenant_only(desk: 
     await gate.publish_once(desk.bus, subjects.cancel_all(TENANT, "stop"), encode(CancelAll()))
     done = await answer(desk, subjects.event(TENANT, "-", "stop", events.CANCEL_ALL_RESULT))
     assert (done.status, done.changed) == ("done", 5)
-    assert done.message == "1 campaigns and 4 requests"
+    assert done.message == "campaigns: 1, requests: 4"
     worker.go.set()
     states = [(await desk.result(name)).status for name in ("r1", "r2", "r3", "r4")]
     assert states == ["cancelled"] * 4
