@@ -30,6 +30,7 @@ from contracts.jobs import JobRecord, JobState
 from contracts.subjects import Bucket, Stream
 from contracts.webhook_signature import verify
 from contracts.webhooks import DeliveryRecord, DeliveryState, WebhookRecord
+from services.webhooks.letter import delivery_id
 from services.webhooks.shell import Webhooks
 
 TENANT = "acme"
@@ -148,6 +149,18 @@ class Rig:
         subject = subjects.event(tenant, campaign_id, request_id, name)
         await gate.publish_once(self.bus, subject, encode(event))
         return subject
+
+    async def owe(self, subject: str, url: str) -> None:
+        """Leave a delivery as a sender does that dies before its first attempt."""
+        record = DeliveryRecord(
+            tenant=TENANT,
+            delivery_id=delivery_id(subject, url),
+            subject=subject,
+            url=url,
+            state=DeliveryState.PENDING,
+            created_at=1.0,
+        )
+        await self.deliveries.create(f"{TENANT}.{record.delivery_id}", record)
 
     async def command(self, name: str, command: msgspec.Struct | bytes) -> events.CommandResult:
         """Say something of a webhook, and return the answer."""
