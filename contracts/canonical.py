@@ -15,6 +15,8 @@ from contracts.jobs import Provenance
 from contracts.requests import Request
 
 _HASH_LENGTH = 12
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+"""Most fields; looked for first, since every request is walked several times."""
 
 
 def inputs(value: Any) -> Iterator[ArtifactRef]:  # noqa: ANN401 - walks any Struct
@@ -23,7 +25,9 @@ def inputs(value: Any) -> Iterator[ArtifactRef]:  # noqa: ANN401 - walks any Str
         yield value
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            yield from inputs(getattr(value, name))
+            item = getattr(value, name)
+            if type(item) not in _LEAVES:
+                yield from inputs(item)
     elif isinstance(value, dict):
         for item in value.values():
             yield from inputs(item)
@@ -42,6 +46,8 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - walks any Struct
+    if type(value) in _LEAVES:
+        return value
     if isinstance(value, ArtifactRef):
         return {"sha256": value.sha256}
     if isinstance(value, msgspec.Struct):
