@@ -16,7 +16,7 @@ from services.router.facts import UNREAD, Seen, Unread
 
 V = TypeVar("V")
 
-REMEMBERED = 20_000
+REMEMBERED = 2_000
 """Jobs whose records and messages are kept at hand."""
 
 
