@@ -13,9 +13,10 @@ import structlog
 
 from contracts import events, subjects
 from contracts.codec import decode_input, encode
-from contracts.errors import AdgenxError, TransientError
+from contracts.errors import AdgenxError, InvalidIdError, TransientError
 from contracts.identity import NO_CAMPAIGN, is_id
 from contracts.operating import Operation
+from services.router import telling
 from services.router.telling import NOBODY, Word
 
 log = structlog.get_logger(__name__)
@@ -48,6 +49,10 @@ class Operator:
         command_id = subject.rpartition(".")[2]
         if not is_id(command_id):
             log.warning("operation.unusable", size_bytes=len(body))
+            unusable = InvalidIdError("the command's id cannot be used", field="subject")
+            await self._publish_once(
+                telling.unusable_command(subject, body, unusable.info(), stored_at)
+            )
             return
         try:
             command = decode_input(body, Operation)

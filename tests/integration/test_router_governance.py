@@ -21,6 +21,7 @@ from router_rig import (
     until,
 )
 
+from bus import gate
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.direct import last_of_each
@@ -273,3 +274,21 @@ async def test_an_open_breaker_sends_work_elsewhere_until_it_is_mended(desk: Rig
     assert (await desk.operate("mended", ResetBreaker(service="cheap"))).changed == 1
     await desk.ask("back", image("back"))
     assert (await desk.result("back")).provider == "cheap"
+
+
+# commands nobody could have meant
+
+
+async def test_a_command_with_an_unusable_id_is_answered_and_taken(desk: Rig) -> None:
+    await desk.router()
+    for subject in ("adgenx.ctl.acme.cancel.-.bad\u00e9", "adgenx.ops.bad\u00e9"):
+        await gate.publish_once(desk.bus, subject, b'{"type":"cancel.v1"}')
+
+    async def told() -> bool:
+        return len(await subjects_in(desk.bus, Stream.EVENTS, "adgenx.evt.-.-.*.rejected")) == 2
+
+    async def taken() -> bool:
+        return await subjects_in(desk.bus, Stream.CONTROL) == []
+
+    await until(told, "both refusals")
+    await until(taken, "both commands are acknowledged")
