@@ -1,0 +1,226 @@
+"""What stands around the transition table: routing, admission, the floor and the desk."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+from router_facts import (
+    KEY,
+    NOW,
+    REF,
+    admitted,
+    job,
+    message,
+    service,
+)
+
+from contracts.artifacts import artifact_key
+from contracts.capability import Capability, Tier
+from contracts.errors import (
+    AdgenxError,
+    BusUnavailableError,
+    NoProviderError,
+)
+from contracts.jobs import JobState
+from contracts.manifest import (
+    ServiceRecord,
+    ServiceState,
+)
+from contracts.requests import GenerateImage, GenerateVideo, Request
+from services.router import admission, telling
+from services.router.desk import Desk
+from services.router.facts import (
+    Rest,
+)
+from services.router.floor import Floor
+from services.router.landscape import landscape_of
+from services.router.release import places
+from services.router.routing import choose, provenance
+
+pytestmark = pytest.mark.unit
+
+# routing
+
+
+def test_the_cheapest_is_chosen_and_the_others_know_why_not() -> None:
+    route = choose(
+        admitted().request, landscape_of([service("dear", cost=2), service("cheap", cost=1)])
+    )
+    assert route.chosen.manifest.name == "cheap"
+    assert route.refused == {"dear": "another one is preferred"}
+
+
+@pytest.mark.parametrize(
+    ("only", "reason"),
+    [
+        (service("big", tier=Tier.PRODUCTION), "it makes production, draft was asked for"),
+        (service("off", state=ServiceState.UNAVAILABLE), "off: it is not available"),
+        (service("idle", workers=0), "idle: it has no workers"),
+        (service("other", tag="generate_mesh.v1"), "no announced service accepts"),
+    ],
+)
+def test_why_nobody_may_do_it(only: ServiceRecord, reason: str) -> None:
+    with pytest.raises(NoProviderError, match=reason):
+        choose(admitted().request, landscape_of([only]))
+
+
+def test_a_production_request_is_never_a_draft() -> None:
+    with pytest.raises(NoProviderError, match="it makes draft, production was asked for"):
+        choose(admitted(tier="production").request, landscape_of([service("draft_image")]))
+
+
+def test_a_named_provider_is_the_only_candidate() -> None:
+    services = [service("cheap"), service("named", cost=9)]
+    assert (
+        choose(admitted(provider="named").request, landscape_of(services)).chosen.manifest.name
+        == "named"
+    )
+    with pytest.raises(NoProviderError, match="nobody was asked for"):
+        choose(admitted(provider="nobody").request, landscape_of(services))
+
+
+def test_packing_knows_no_tier() -> None:
+    packed = msgspec.convert(
+        {
+            "type": "package_campaign.v1",
+            "title": "t",
+            "palette": {},
+            "tier": "production",
+            "items": [{"path": "a.png", "artifact": msgspec.to_builtins(REF), "step": "s"}],
+        },
+        Request,
+    )
+    packager = service("packager", tag=Capability.PACKAGE.request_type)
+    assert choose(packed, landscape_of([packager])).chosen is packager
+    assert provenance(packed, packager).tier is Tier.PRODUCTION
+
+
+# admission
+
+
+def test_the_envelope_is_no_part_of_the_identity() -> None:
+    assert admitted(priority=9).request_hash == admitted(labels={"a": "b"}).request_hash
+    assert admitted(seed=1).request_hash != admitted(seed=2).request_hash
+
+
+def test_ids_in_the_body_must_agree_with_the_subject() -> None:
+    assert admitted(tenant="acme", request_id="r1").key == KEY
+    for field in ("tenant", "request_id", "campaign_id"):
+        with pytest.raises(AdgenxError) as caught:
+            admitted(**{field: "another"})
+        assert caught.value.field == field
+
+
+def test_the_product_of_legal_sizes_is_bounded() -> None:
+    huge = GenerateVideo(prompt="a", width=8192, height=8192, seconds=600, fps=120)
+    with pytest.raises(AdgenxError, match="at most"):
+        admission.admit(message(huge, "adgenx.req.acme.video.-.r1"))
+
+
+def test_an_artifact_must_be_the_tenants_own() -> None:
+    mine = msgspec.structs.replace(REF, key=artifact_key("acme", REF.sha256))
+    assert admitted(references=[msgspec.to_builtins(mine)]).request_hash
+    theirs = msgspec.structs.replace(REF, key=artifact_key("bob", REF.sha256))
+    with pytest.raises(AdgenxError, match="your own artifact") as caught:
+        admitted(references=[msgspec.to_builtins(mine), msgspec.to_builtins(theirs)])
+    assert caught.value.field == "references[1].key"
+
+
+def test_a_repeated_result_is_the_same_bytes() -> None:
+    ended = job(state=JobState.OK, outputs=[REF], charge=1.0, ended_at=120.5)
+    assert telling.result(ended) == telling.result(ended)
+    assert b'"latency_ms":20500' in telling.result(ended).body
+
+
+# release and the floor
+
+
+def test_who_waits_beyond_its_deadline_is_not_waiting() -> None:
+    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
+    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
+    known = admission.admit(
+        message(GenerateImage(prompt="a", width=64, height=64, deadline_seconds=10))
+    )
+    assert not floor.enter("alpha", job(), known, again=False)
+    assert floor.waits(KEY, 105.0)
+    assert not floor.waits(KEY, 111.0)
+
+
+def test_capacity_is_twice_what_can_run() -> None:
+    assert places(service("alpha", workers=4)) == 2 * 4 * 3
+    assert places(None) > 0
+
+
+def test_the_floor_fills_empties_and_believes_jobs() -> None:
+    now = [0.0]
+    floor = Floor(lambda _: service("alpha", workers=1), lambda: now[0])  # room for six
+    jobs = [job(request_id=f"r{n}", job_id=f"j{n}") for n in range(8)]
+
+    def enter(number: int) -> bool:
+        subject = f"adgenx.req.acme.image.-.r{number}"
+        known = admission.admit(message(subject=subject))
+        return floor.enter("alpha", jobs[number], known, again=False)
+
+    assert [enter(n) for n in range(8)] == [True] * 6 + [False] * 2
+    assert floor.waits("acme.-.r7", NOW)
+    floor.left("alpha", "acme.-.r0", "j0")
+    assert floor.called("alpha") == ["acme.-.r6"]
+    assert enter(6)
+    assert not enter(7)
+    now[0] = 10.0
+    floor.sync([("alpha", "j1")], 5.0)  # the others have left by another router
+    assert floor.called("alpha") == ["acme.-.r7"]
+    assert enter(7)
+    assert floor.crowded == []
+
+
+def test_a_job_that_another_router_released_waits_no_longer() -> None:
+    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
+    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
+    floor.begin(KEY)
+    assert not floor.enter("alpha", job(), admitted(), again=False)
+    floor.settle(KEY)
+    assert floor.waits(KEY, NOW)
+    floor.begin(KEY)  # advanced again, and this time it has no wish to enter
+    floor.settle(KEY)
+    assert not floor.waits(KEY, NOW)
+    assert floor.crowded == []
+
+
+# the desk
+
+
+async def test_a_job_that_is_named_again_is_looked_at_once_more() -> None:
+    looks: list[bool] = []
+    looking = asyncio.Event()
+    gate = asyncio.Event()
+
+    async def advance(_: str, afresh: bool) -> Rest:  # noqa: FBT001 - the desk's own call
+        looks.append(afresh)
+        looking.set()
+        await gate.wait()
+        return Rest.WAITING
+
+    desk = Desk(advance)
+    first = asyncio.create_task(desk.advance("k"))
+    await looking.wait()
+    others = [asyncio.create_task(desk.advance("k", afresh=True)) for _ in range(5)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *others)
+    assert looks == [False, True]
+    assert not desk.busy("k")
+
+
+async def test_an_unknown_outcome_reaches_whoever_named_the_job_and_no_hint() -> None:
+    async def advance(_key: str, _afresh: bool) -> Rest:  # noqa: FBT001 - the desk's own call
+        raise BusUnavailableError("gone")
+
+    desk = Desk(advance)
+    with pytest.raises(BusUnavailableError):
+        await desk.advance("k")
+    desk.hint("k")
+    await desk.clear()
+    assert not desk.busy("k")
