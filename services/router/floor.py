@@ -25,6 +25,8 @@ from services.router.waiting import Weight, equal_shares
 
 CALLED_SECONDS = 5.0
 """How long a place is kept for a job that was called."""
+NEWEST = 0.25
+"""How much the newest run counts in what a service's runs take."""
 PROBE_SECONDS = 60.0
 """A probe that has not come back after so long no longer holds back the next one."""
 
@@ -90,16 +92,12 @@ def _no_device(_: str) -> Residence:
     return Residence()
 
 
-def _unknown(_: str) -> float:
-    return 0.0
-
-
 class Floor:
     """Implements `advance.Room` for one process.
 
     `room(service)` is what its circuit breaker lets through: None for everything, 0 for nothing, 1
-    for a probe. `residence(service)` is the model manager's word, `seconds(service)` what a job
-    takes there (0 for not known), `weight(tenant)` how much a tenant counts.
+    for a probe. `residence(service)` is the model manager's word, `weight(tenant)` how much a
+    tenant counts.
     """
 
     def __init__(
@@ -110,7 +108,6 @@ class Floor:
         now: Callable[[], float] = time.time,
         room: Callable[[str], int | None] = _no_limit,
         residence: Callable[[str], Residence] = _no_device,
-        seconds: Callable[[str], float] = _unknown,
         weight: Weight = equal_shares,
     ) -> None:
         self._announced = announced
@@ -118,8 +115,8 @@ class Floor:
         self._now = now
         self._room = room
         self._residence = residence
-        self._seconds = seconds
         self._weight = weight
+        self._took: dict[str, float] = {}
         self._services: dict[str, _Service] = {}
         self._asked: set[str] = set()
 
@@ -163,6 +160,11 @@ class Floor:
         floor.dismiss(job_id)
         floor.forget(key)
 
+    def took(self, service: str, seconds: float) -> None:
+        """Take note of how long a run of a service has taken; what is recent weighs more."""
+        before = self._took.get(service, seconds)
+        self._took[service] = before + (seconds - before) * NEWEST
+
     def rank(self, service: str, key: str, rank: int | None) -> None:
         """Give a waiting job the place that a person wants for it."""
         floor = self._floor(service)
@@ -190,11 +192,12 @@ class Floor:
 
     def load(self, service: str) -> Load:
         """Return how busy a service is."""
+        seconds = self._took.get(service, 0.0)
         floor = self._services.get(service)
         if floor is None:
-            return Load(seconds=self._seconds(service))
+            return Load(seconds=seconds)
         waiting = len(floor.queue) + len(floor.called)
-        return Load(waiting=waiting, inside=len(floor.inside), seconds=self._seconds(service))
+        return Load(waiting=waiting, inside=len(floor.inside), seconds=seconds)
 
     @property
     def crowded(self) -> list[str]:
@@ -252,7 +255,8 @@ class Floor:
 
     def _capacity(self, service: str) -> Capacity:
         floor = self._services[service]
-        most = places(self._announced(service))
+        announced = self._announced(service)
+        most = places(announced)
         free = most - len(floor.inside) - len(floor.called)
         let_through = self._room(service)
         if let_through is not None:
@@ -260,10 +264,11 @@ class Floor:
             probes = sum(at > since for at in floor.probes.values())
             free = min(free, let_through - probes)
         residence = self._residence(service)
+        expected = announced.manifest.cost.expected_seconds if announced else 0.0
         return Capacity(
             free=free,
             places=most,
-            seconds=self._seconds(service),
+            seconds=self._took.get(service, expected),
             resident=residence.resident,
             device=residence.device,
         )

@@ -101,7 +101,8 @@ def release(
 
 
 def _rush(queue: Queue, room: Capacity) -> Rush:
-    rounds = 1 + len(queue) / max(1, room.places)
+    at_once = max(1, room.places // DEPTH)
+    rounds = 1 + len(queue) / at_once
     return Rush(room.seconds, room.seconds * rounds)
 
 

@@ -30,7 +30,7 @@ from bus.topology import durable, ensure_consumer
 from contracts import subjects
 from contracts.errors import TransientError
 from contracts.governance import BreakerRecord, FlagRecord
-from contracts.jobs import CacheClaim, JobRecord, JobState, Run
+from contracts.jobs import CacheClaim, JobRecord, JobState, Run, RunState
 from contracts.operating import (
     InvalidateCache,
     Prioritise,
@@ -249,6 +249,8 @@ class Router:
             await self._breakers.learn(service, job_id, run)
             if run.state.terminal:
                 self._memory.end(run_key, Seen(run, delivery.sequence))
+                if run.state is RunState.OK and 0 < run.started_at <= run.ended_at:
+                    self._floor.took(service, run.ended_at - run.started_at)
                 await self._desk.advance(run.job_key)
         await ack(self._bus, delivery)
 

@@ -421,9 +421,9 @@ def announced(_: str) -> ServiceRecord:
     )
 
 
-def asked(number: int, service: str = "s") -> tuple[str, JobRecord, Admitted]:
+def asked(number: int, service: str = "s", seconds: float = 0.0) -> tuple[str, JobRecord, Admitted]:
     subject = f"adgenx.req.acme.image.-.r{number}"
-    body = encode(GenerateImage(prompt="a", width=64, height=64))
+    body = encode(GenerateImage(prompt="a", width=64, height=64, deadline_seconds=seconds))
     known = admit(Message(subject, body, number + 1, NOW + number))
     return service, first_record(known, announced(service)), known
 
@@ -482,3 +482,19 @@ def test_a_cold_service_is_called_when_the_warm_one_has_nothing_left() -> None:
     assert not floor.enter(*asked(2, "cold"), again=False)
     floor.left("warm", "acme.-.r1", "")
     assert floor.called("warm") == ["acme.-.r2"]
+
+
+def test_a_deadline_hurries_by_what_runs_have_taken_lately() -> None:
+    """Two runs of 30 s before it, 70 s left: it would be late if it waited for all the others."""
+    floor = Floor(announced, lambda: 0.0, now=lambda: NOW)
+    floor.sync([("s", "x"), ("s", "y")], 0.0)
+    floor.took("s", 90.0)
+    for _ in range(30):
+        floor.took("s", 30.0)
+    assert round(floor.load("s").seconds) == 30
+    for n in range(4):
+        assert not floor.enter(*asked(n), again=False)
+    service, job, known = asked(5, seconds=65.0)
+    assert not floor.enter(service, job, known, again=False)
+    floor.left("s", "acme.-.gone", "x")
+    assert floor.called("s") == ["acme.-.r5"]
