@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -21,13 +20,14 @@ from contracts.campaign import Cancel, RerunCampaign, RunCampaign
 from contracts.codec import encode
 from contracts.errors import AdgenxError, UnknownOutcomeError
 from contracts.identity import NO_CAMPAIGN, job_id_of
-from contracts.requests import GenerateImage, GenerateMesh, GenerateVideo, Request
+from contracts.requests import GenerateImage, GenerateMesh, GenerateMusic, GenerateVideo, Request
+from contracts.webhooks import SetWebhook
 
 TENANTS = ("acme", "beta")
 ASK_AGAIN_SECONDS = 0.2
 PACE_SECONDS = (0.02, 0.25)
 CAMPAIGNS = 6
-"""At most so many campaigns in one run: each is a dozen jobs."""
+"""At most so many campaigns in one run: each is five jobs."""
 
 
 class Asked(msgspec.Struct):
@@ -41,8 +41,20 @@ class Asked(msgspec.Struct):
 class Clients:
     """The load. Everything that was acknowledged stands in `promised`."""
 
-    def __init__(self, bus: Bus, seed: int) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        seed: int,
+        webhook: str = "",
+        campaigns: int = CAMPAIGNS,
+        pace: tuple[float, float] = PACE_SECONDS,
+    ) -> None:
         self._bus = bus
+        self._most_campaigns = campaigns
+        self._pace = pace
+        self._webhook = webhook
+        self._enough = False
+        self._paused = False
         self._dice = random.Random(seed)  # noqa: S311 - a load, not a secret
         self.promised = Promised()
         self.contents: dict[str, str] = {}
@@ -65,17 +77,34 @@ class Clients:
             (5, self.poison),
             (1, self.odd_id),
             (3, self.junk_job),
-            (2, self.brief),
+            (self._most_campaigns // 3, self.brief),
             (2, self.rerun),
             (1, self.cancel_campaign),
         ]
         self.brief()
-        while time.monotonic() < until:
+        while time.monotonic() < until and not self._enough:
+            if self._paused:
+                await asyncio.sleep(0.05)
+                continue
             (_, act), *_ = self._dice.choices(acts, weights=[w for w, _ in acts])
             act()
-            await asyncio.sleep(self._dice.uniform(*PACE_SECONDS))
+            await asyncio.sleep(self._dice.uniform(*self._pace))
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def subscribe(self, url: str) -> None:
+        """Have every result of the first tenant told over HTTP; set twice, so that it changes."""
+        for name in ("first", "second"):
+            body = encode(SetWebhook(url=url))
+            await gate.publish_once(self._bus, subjects.webhook(TENANTS[0], name), body)
+
+    def pause(self, *, paused: bool) -> None:
+        """Ask for nothing new for a while, or go on."""
+        self._paused = paused
+
+    def enough(self) -> None:
+        """Ask for nothing new any more."""
+        self._enough = True
 
     def _soon(self, subject: str, body: bytes, kept: Callable[[], None]) -> None:
         """Publish until it is acknowledged, beside whatever else goes on; then keep the promise."""
@@ -117,14 +146,17 @@ class Clients:
             "priority": dice.choice((0, 5, 9)),
             "deadline_seconds": dice.choice((0, 0, 0, 0, 60, 3)),
             "labels": {k: v for k, v in labels.items() if v},
+            "webhook": self._webhook if dice.random() < 0.3 else "",
         }
-        kind = dice.choice(("image", "image", "video", "mesh"))
+        kind = dice.choice(("image", "image", "video", "mesh", "music"))
         size = {"width": 64, "height": 64}
         request: Request
         if kind == "image":
             request = GenerateImage(prompt=f"picture {name}", **size, **envelope)
         elif kind == "video":
             request = GenerateVideo(prompt=f"film {name}", seconds=1, **size, **envelope)
+        elif kind == "music":
+            request = GenerateMusic(mood=f"tune {name}", seconds=1, **envelope)
         else:
             if dice.random() < 0.3:
                 envelope["labels"] = {"chaos": "die", "name": name}
@@ -209,7 +241,7 @@ class Clients:
 
     def brief(self) -> None:
         """Ask for a campaign, sometimes with a budget that will not do."""
-        if len(self._campaigns) >= CAMPAIGNS:
+        if len(self._campaigns) >= self._most_campaigns:
             return
         tenant, name = self._dice.choice(TENANTS), self._name("camp")
         budget = self._dice.choice((None, 0.03, 5.0))
@@ -264,10 +296,3 @@ class Clients:
                 encode(Cancel()),
                 lambda: self.promised.commands.add(answer),
             )
-
-    async def give_up(self) -> None:
-        """Stop whoever still asks."""
-        for task in self._tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -21,6 +21,7 @@ from contracts.governance import BudgetRecord
 from contracts.jobs import JobRecord, Run
 from contracts.ledger import Charge
 from contracts.subjects import Bucket, Stream
+from contracts.webhooks import DeliveryRecord, DeliveryState
 
 R = TypeVar("R")
 
@@ -42,6 +43,7 @@ class Stores(msgspec.Struct):
     events: dict[str, events.Event]
     ledger: dict[str, Charge]
     dead: dict[str, bytes]
+    deliveries: dict[str, DeliveryRecord]
     waiting: dict[str, list[str]]
     consumers: dict[str, tuple[int, int]]
 
@@ -52,6 +54,11 @@ class Stores(msgspec.Struct):
         found += [f"open holds {key}" for key in self.open]
         found += [f"job {k} is {j.state}" for k, j in self.jobs.items() if not j.state.terminal]
         found += [f"{k} has reserved {b.reserved}" for k, b in self.budgets.items() if b.reserved]
+        found += [
+            f"delivery {key} is pending"
+            for key, delivery in self.deliveries.items()
+            if delivery.state is DeliveryState.PENDING
+        ]
         return found
 
 
@@ -79,6 +86,7 @@ async def read(bus: Bus) -> Stores:
         events=decoded,
         ledger={m.subject.removeprefix("adgenx.charge."): _charge.decode(m.data) for m in booked},
         dead={m.subject: m.data for m in dead},
+        deliveries=await table(Bucket.DELIVERIES, DeliveryRecord),
         waiting=waiting,
         consumers=await _consumers(bus),
     )
