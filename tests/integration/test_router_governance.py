@@ -94,6 +94,25 @@ async def test_fifty_at_once_never_overspend_whatever_is_killed(
     assert {r.error.code for r in results if r.error} == {"BUDGET"}
 
 
+async def test_reservations_of_one_moment_share_a_write(desk: Rig) -> None:
+    await desk.announce(service("draft_image", cost=1.0))
+    worker = await desk.worker("draft_image", held=True)
+    names = [f"r{n}" for n in range(60)]
+    await asyncio.gather(*(desk.ask(n, image(n), campaign=CAMPAIGN) for n in names))
+    await desk.router()
+
+    async def at_work() -> bool:
+        return len(worker.ran) == len(names)
+
+    await until(at_work, "all are reserved and published")
+    found = await Records(desk.bus, Bucket.BUDGETS, BudgetRecord).get(f"{TENANT}.{CAMPAIGN}")
+    assert found is not None
+    assert len(found.value.reserved) == len(names)
+    assert found.revision < len(names) / 2  # its revision counts the writes of the bucket
+    worker.go.set()
+    await settled(desk, f"{TENANT}.{CAMPAIGN}")
+
+
 async def test_a_dearer_fallback_needs_the_money_for_it(desk: Rig) -> None:
     await desk.announce(service("cheap", cost=1.0), service("dear", cost=3.0))
     await desk.router()
