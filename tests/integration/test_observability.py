@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from worker_rig import environment, worker_settings
 from bus import gate, tracing
 from bus.artifacts import Artifacts
 from bus.connection import Bus
+from bus.exposition import FOLDER
 from bus.settings import Settings
 from contracts import subjects
 from contracts.campaign import RunCampaign
@@ -35,6 +37,24 @@ ROLES = {
     "router": ["-m", "services.router.run"],
     "coordinator": ["-m", "services.coordinator.run"],
     NAME: ["-m", "bus.worker.run", NAME],
+}
+COUNTED = {
+    "router": [
+        f'adgenx_router_jobs_total{{provider="{NAME}",state="ok"}} 2.0',
+        f'adgenx_router_releases_total{{provider="{NAME}"}} 2.0',
+        'adgenx_router_decision_seconds_count{step="take_in"}',
+        'adgenx_router_decision_seconds_count{step="advance"}',
+        'adgenx_bus_deliveries_total{consumer="REQUESTS.router",outcome="ok"} 2.0',
+        'adgenx_bus_store_outcomes_total{outcome="stored",target="adgenx.job"} 2.0',
+    ],
+    NAME: [
+        'adgenx_worker_jobs_total{state="ok"} 2.0',
+        "adgenx_worker_attempts_total 2.0",
+        "adgenx_worker_run_seconds_count 2.0",
+        "adgenx_worker_child_starts_total 1.0",
+        "adgenx_worker_spool_bytes 0.0",
+        'adgenx_work_seconds_count{event="job.settled",outcome="ok"} 2.0',
+    ],
 }
 CLIENTS_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -70,6 +90,30 @@ class Stack:
             await asyncio.to_thread(process.wait, 20)
         await asyncio.to_thread(tracing.shutdown)
 
+    def pages(self) -> dict[str, str]:
+        """Return what each process shows to Prometheus, by the targets that it would find."""
+        found = {}
+        for path in (self.folder / "data" / FOLDER).glob("*.json"):
+            (target,) = json.loads(path.read_text())
+            with urllib.request.urlopen(f"http://{target['targets'][0]}/metrics") as answer:
+                found[target["labels"]["service"]] = answer.read().decode()
+        return found
+
+    async def counted(self) -> None:
+        """Wait until every process has counted what it did; some of it comes after the result."""
+        missing: list[str] = []
+
+        async def complete() -> bool:
+            pages = await asyncio.to_thread(self.pages)
+            assert set(pages) == set(ROLES)
+            missing[:] = [x for name, seen in COUNTED.items() for x in seen if x not in pages[name]]
+            return not missing
+
+        try:
+            await eventually(complete)
+        except TimeoutError:
+            raise AssertionError(missing) from None
+
     def lines(self, word: str) -> dict[str, list[dict[str, object]]]:
         """Return the log lines that hold a word, by process."""
         found: dict[str, list[dict[str, object]]] = {}
@@ -101,7 +145,11 @@ async def stack(
     bucket = artifacts.objects.bucket
     settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-    given = environment(settings, services)
+    given = environment(settings, services) | {
+        "ADGENX_METRICS_LISTEN": "127.0.0.1:0",
+        "ADGENX_DATA_DIR": str(tmp_path / "data"),
+        "ADGENX_MAKE_DURABLE": "server",  # whether a power cut would lose something is no matter
+    }
     made = Stack(bus, tmp_path, receiver)
     assert tracing.configure("client")
     with contextlib.ExitStack() as files:
@@ -144,7 +192,9 @@ async def test_a_requests_spans_are_one_tree_and_one_word_finds_its_lines(
     other = Script(tmp_path / "other", "make")
     await stack.ask("needle-2", encode(other.request(traceparent=CLIENTS_PARENT)))
     await stack.told("needle-2")
+    await stack.counted()
     await stack.end()
+    assert not list((tmp_path / "data" / FOLDER).iterdir())  # nobody is there to be scraped
     check_tree(about(stack.receiver.spans, "needle-1"))
     check_clients_own(stack.receiver.spans)
     check_lines(stack.lines("needle-1"))
