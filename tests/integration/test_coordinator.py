@@ -237,6 +237,50 @@ async def test_a_cancel_ends_a_campaign_that_is_under_way(bus: Bus, router: Fake
 
 
 @pytest.mark.usefixtures("appliance")
+async def test_a_cancel_that_cannot_be_read_is_refused_and_stops_nothing(bus: Bus) -> None:
+    await submit(bus, encode(RunCampaign(brief=BRIEF)))
+    body = b'{"type": "cancel.v1", "resaon": "typo"}'
+    await gate.publish_once(bus, subjects.cancel_campaign(TENANT, "k"), body)
+    answer = await until(lambda: told(bus, "k", "cancel_result"))
+    assert (answer.status, answer.error.field) == ("refused", "resaon")
+    result = await until(lambda: told(bus, "k", "campaign_result.1"))
+    assert result.status == "ok"
+
+
+@pytest.mark.usefixtures("appliance")
+async def test_a_campaign_that_is_not_done_in_time_fails(bus: Bus, router: FakeRouter) -> None:
+    router.held.clear()
+    await submit(bus, encode(RunCampaign(brief=BRIEF, deadline_seconds=1)))
+    result = await until(lambda: told(bus, "k", "campaign_result.1"))
+    assert (result.status, result.error.code) == ("failed", "DEADLINE_EXPIRED")
+    assert "cancelled" in {step.status for step in result.steps}
+    opened = Records(bus, Bucket.OPEN, OpenEntry)
+
+    async def is_closed() -> bool:
+        return not await opened.under()
+
+    await until(is_closed)
+
+
+@pytest.mark.usefixtures("appliance")
+async def test_a_campaign_s_terms_stand_in_its_requests(bus: Bus, router: FakeRouter) -> None:
+    router.held.clear()
+    message = RunCampaign(brief=BRIEF, priority=9, deadline_seconds=600, max_cost=2, markets=["JP"])
+    await submit(bus, encode(message))
+    await until(lambda: told(bus, "k", "campaign_plan.1.production"))
+    pattern = f"adgenx.req.{TENANT}.video.k.*"
+    asked = await until(lambda: direct.last_of_each(bus, Stream.REQUESTS, pattern))
+    step: Request = decode_input(asked[0].data, Request)
+    assert (step.priority, step.markets) == (9, ["JP"])
+    assert 0 < step.deadline_seconds <= 600
+    assert step.budget is not None
+    assert step.budget.amount == 2
+    await gate.publish_once(bus, subjects.cancel_campaign(TENANT, "k"), b"")
+    router.held.set()
+    await until(lambda: told(bus, "k", "campaign_result.1"))
+
+
+@pytest.mark.usefixtures("appliance")
 @pytest.mark.parametrize(
     ("body", "code", "field"),
     [
