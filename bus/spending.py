@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -36,7 +37,8 @@ class Spending:
             pattern = subjects.charge("*", "*", "*")
             page = await direct.after(bus, Stream.LEDGER, pattern, self._sequence, PAGE)
             for message in page:
-                self.add(_charge.decode(message.data))
+                with contextlib.suppress(msgspec.DecodeError):  # no other entry is less true for it
+                    self.add(_charge.decode(message.data))
                 self._sequence = message.sequence
             if len(page) < PAGE:
                 return

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import direct, embedded, settings, telemetry, topology
+from bus import direct, embedded, exposition, settings, telemetry, topology
 from bus.connection import Bus, connected
 from bus.processes import ServerProcess
 from bus.records import Records
@@ -133,6 +133,8 @@ async def serve(found: Settings, idle_seconds: float) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     async with embedded.stack(found) as servers:
+        targets = (found.data_dir / exposition.FOLDER).glob("*.json")
+        exposition.remove_stale(targets)  # of services that are no more, too
         folder = found.data_dir / "services"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with connected(servers.settings, "appliance") as bus:

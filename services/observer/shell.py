@@ -83,6 +83,10 @@ class Observer:
         try:
             picture = await look(self._bus)
             await self._spending.catch_up(self._bus)
+        except msgspec.DecodeError as error:
+            # A newer version's record, perhaps: what is shown grows old, and an alert says so.
+            log.warning("look.failed", error=str(error))
+            return
         except TransientError as error:
             log.info("look.abandoned", error=error.message)
             metrics.DEPENDENCY_UP.set("nats", to=0.0)

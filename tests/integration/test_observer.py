@@ -217,6 +217,7 @@ async def test_the_ledger_is_summed_from_its_first_entry_whenever_it_starts(
 
     await charge("old", 1.5, at=time.time() - 2 * 86_400)
     await charge("new", 0.5, at=time.time())
+    await gate.publish_once(bus, subjects.charge("acme", "-", "odd"), b"not an entry")
     for _ in range(2):
         async with observing(bus, settings):
             await becomes(value, 2.0, "adgenx_ledger_dollars_total", provider="longcat")

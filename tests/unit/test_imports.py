@@ -18,7 +18,9 @@ HEAVY = {
 LIGHT = [
     "services.cli.main",
     "services.coordinator.run",
+    "services.cli.top",
     "services.intake.run",
+    "services.observer.run",
     "services.router.run",
     "services.webhooks.run",
     "bus.worker.run",
