@@ -82,6 +82,10 @@ class Bus:
         """Call back after every reconnection: what was in flight may be lost, look again."""
         self._reconnected.append(callback)
 
+    def forget_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Call back no more."""
+        self._reconnected.remove(callback)
+
     async def drain(self) -> None:
         """Flush what is buffered and close. Safe to call twice.
 
@@ -115,7 +119,7 @@ async def connect(settings: Settings, name: str) -> Bus:
     async def reconnected() -> None:
         log.info("bus.reconnected")
         metrics.BUS_RECONNECTS.add()
-        for callback in bus._reconnected if bus else ():  # noqa: SLF001 - same module
+        for callback in tuple(bus._reconnected) if bus else ():  # noqa: SLF001 - same module
             await callback()
 
     async def closed() -> None:

@@ -88,7 +88,10 @@ async def consume(
     """
     pull = _Pull(bus, f"{stream}.{durable}", handle, in_flight, until or bus.stopping)
     bus.on_reconnect(pull.reset)
-    await pull.run()
+    try:
+        await pull.run()
+    finally:
+        bus.forget_reconnect(pull.reset)
 
 
 class _Pull:
