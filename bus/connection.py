@@ -98,7 +98,8 @@ class Bus:
         # Without a server there is nobody to flush to; what was not acknowledged is unknown anyway.
         with contextlib.suppress(nats.errors.Error, OSError):
             await self.nc.flush(FLUSH_SECONDS)
-        await self.nc.close()
+        with contextlib.suppress(OSError):  # closing flushes once more
+            await self.nc.close()
 
 
 async def connect(settings: Settings, name: str) -> Bus:

@@ -112,11 +112,12 @@ async def _batch(
     An answer that breaks off (the server died under it) is asked again: it only reads.
     """
     for _ in range(LIST_ATTEMPTS):
-        async with _inbox(bus) as (subscription, inbox):
-            await bus.nc.publish(
-                f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox
-            )
-            with contextlib.suppress(nats.errors.TimeoutError):
+        # A connection that breaks in this moment raises an OSError from the socket itself.
+        with contextlib.suppress(nats.errors.Error, OSError):
+            async with _inbox(bus) as (subscription, inbox):
+                await bus.nc.publish(
+                    f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox
+                )
                 return await _collect(bus, stream, subscription)
     raise UnknownOutcomeError(f"listing {stream}: no answer")
 
@@ -153,5 +154,5 @@ async def _inbox(bus: Bus) -> AsyncIterator[tuple[Subscription, str]]:
     try:
         yield subscription, inbox
     finally:
-        with contextlib.suppress(nats.errors.Error, asyncio.CancelledError):
+        with contextlib.suppress(nats.errors.Error, OSError, asyncio.CancelledError):
             await subscription.unsubscribe()

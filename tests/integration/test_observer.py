@@ -12,16 +12,17 @@ import pytest
 from bus_servers import eventually
 from prometheus_client import CollectorRegistry
 
-from bus import gate, metric, metrics
-from bus.connection import Bus
+from bus import direct, gate, metric, metrics
+from bus.connection import Bus, connected
 from bus.consume import ack, consume
 from bus.records import Records
+from bus.servers import NatsServer
 from bus.settings import Settings
 from bus.topology import ensure_consumer, worker_consumer
 from contracts import events, subjects
 from contracts.capability import Capability, Tier
 from contracts.codec import encode
-from contracts.errors import ErrorInfo
+from contracts.errors import ErrorInfo, UnknownOutcomeError
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord, FlagRecord
 from contracts.jobs import Attempt
 from contracts.ledger import Charge
@@ -347,3 +348,26 @@ async def test_a_store_that_is_away_is_shown_as_down(
     async with observing(bus, away):
         await becomes(value, 0, "adgenx_dependency_up", dependency="s3")
         await becomes(value, 1, "adgenx_dependency_up", dependency="nats")
+
+
+async def test_it_outlives_its_server_and_says_that_it_was_away(
+    bus: Bus, settings: Settings, value: Value, nats_server: NatsServer
+) -> None:
+    async with observing(bus, settings):
+        await becomes(value, 1, "adgenx_dependency_up", dependency="nats")
+        nats_server.process.kill()
+        await becomes(value, 0, "adgenx_dependency_up", dependency="nats")
+        await nats_server.start()
+        await becomes(value, 1, "adgenx_dependency_up", dependency="nats")
+        await tell(bus, "acme", "r", result())
+        counts = {"capability": "video", "provider": "longcat", "tier": "production"}
+        await becomes(value, 1, "adgenx_results_total", **counts, status="ok", made="run")
+
+
+async def test_a_connection_is_drained_even_when_its_server_is_gone(
+    nats_settings: Settings, nats_server: NatsServer
+) -> None:
+    async with connected(nats_settings, "test") as bus:
+        nats_server.process.kill()
+        with pytest.raises(UnknownOutcomeError):
+            await direct.last_of_each(bus, Stream.EVENTS, "adgenx.evt.>")
