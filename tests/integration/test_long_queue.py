@@ -28,7 +28,7 @@ from contracts.manifest import ServiceRecord
 from contracts.operating import CancelAll
 from contracts.subjects import Bucket, Stream
 
-JOBS = int(os.environ.get("QUEUE_JOBS", "1000"))
+JOBS = int(os.environ.get("QUEUE_JOBS", "1500"))
 """How many wait; `make queue10k` sets it."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60 + JOBS // 10)]
