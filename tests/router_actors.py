@@ -27,7 +27,7 @@ from services.router.breaker import POLICY
 from services.router.breakers import Breakers
 from services.router.budgets import Budgets
 from services.router.cancelling import Canceller
-from services.router.facts import Seen
+from services.router.facts import Rest, Seen
 from services.router.landscape import Landscape
 from services.router.limits import Limits
 from services.router.taking import Taken, Taker
@@ -117,7 +117,8 @@ class RouterProcess:
         await self.breakers.learn(service, job_id, run.value)
         if run.value.state.terminal:
             self.advancer.memory.end(run_key, run)
-            await self.advancer.advance(run.value.job_key)
+            if await self.advancer.advance(run.value.job_key) is Rest.ABSENT:
+                await self.stores.runs.delete(run_key, run.revision)
 
     async def cancel(self, message: Message) -> None:
         await self.canceller.cancel(message.subject, message.data, message.stored_at)

@@ -121,7 +121,9 @@ class Judge:
         bad = [f"{s} is not empty" for s in ("req", "ctl", "job", "ops") if self._world.streams[s]]
         for request_id in self._sim.jobs:
             found = self._world.jobs.rows.get(self._sim.key(request_id))
-            if found is None:
+            if found is None and self._sim.campaign[request_id] in self._sim.closed:
+                bad += self._erased(request_id)
+            elif found is None:
                 bad.append("an accepted request has no record")
             elif not found.value.state.terminal:
                 bad.append(f"a job never ended: {found.value.state}")
@@ -147,6 +149,17 @@ class Judge:
             if seen.value.opening:
                 bad.append("a limit is still being set")
         return bad
+
+    def _erased(self, request_id: str) -> list[str]:
+        """A request of a deleted campaign without a record: nothing was charged, no run is left."""
+        key = self._sim.key(request_id)
+        charged = f"adgenx.charge.{key}" in self._world.streams["charge"]
+        left = any(seen.value.job_key == key for seen in self._world.runs.rows.values())
+        complaints = {
+            "erased and charged": charged,
+            "erased but for its run": left,
+        }
+        return [complaint for complaint, is_so in complaints.items() if is_so]
 
     def _ended(self, request_id: str, job: JobRecord) -> list[str]:
         bad = []

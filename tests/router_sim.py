@@ -60,6 +60,7 @@ class Sim:
     processes: list[Process] = field(default_factory=list)
     busy: dict[tuple[int, str], Process] = field(default_factory=dict)
     vanished: set[str] = field(default_factory=set)
+    closed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         dice = self.random = Random(self.seed)  # noqa: S311 - one seed, one schedule
@@ -176,7 +177,7 @@ class Sim:
     def _operator(self) -> None:
         """Turn a service off or on, lose an object, or forget what is cached."""
         world, dice = self.world, self.random
-        match dice.randrange(4):
+        match dice.randrange(5):
             case 0:
                 world.off[dice.choice(SERVICES)] = "for a while"
             case 1:
@@ -187,6 +188,8 @@ class Sim:
                 self.vanished.add(gone)
             case 3 if world.cache.rows:
                 del world.cache.rows[dice.choice(sorted(world.cache.rows))]
+            case 4 if dice.random() < 0.02:
+                self._close("c2")
 
     def _start(self) -> None:
         """Begin something that the streams give a reason for, on one of the processes."""
@@ -294,6 +297,7 @@ class Sim:
         """Name every job once, as the sweeps and the servers' redeliveries would."""
         if self.governed:
             self.world.now += ROUND_SECONDS
+        self._purge()
         for index in range(len(self.routers)):
             self._begin(index, "look", "sweep", self.routers[index].look_around())
         for kind, index in (("ctl", 0), ("ops", 0), ("req", 1)):
@@ -302,14 +306,22 @@ class Sim:
         for message in list(self.world.streams["job"].values()):
             self._begin(100, message.subject, "job", work(self, message))
         for run_key, run in list(self.world.runs.rows.items()) if self.governed else ():
-            if self.world.streams["req"] and run.value.state.terminal:
-                self._begin(1, f"run {run_key}", "run", self._learned(run_key, run))
+            orphan = run.value.job_key not in self.world.jobs.rows
+            if run.value.state.terminal and (orphan or self.world.streams["req"]):
+                # Of each run that has ended, the consumer of the runs hears in the end.
+                self._begin(1, run.value.job_key, "run", self.routers[1].changed(run_key, run))
         self._begin(0, "settle", "sweep", self.routers[0].settle())
 
-    async def _learned(self, run_key: str, run: object) -> None:
-        """Hear of an ended run, as the consumer of the runs does in the end."""
-        service, _, job_id = run_key.partition(".")
-        await self.routers[1].breakers.learn(service, job_id, run.value)  # type: ignore[attr-defined]  # a Seen
+    def _purge(self) -> None:
+        """Cancel what is unfinished in a deleted campaign, as the retention's sweep does.
+
+        A router that stood still before it made a record, and died after, leaves it so.
+        """
+        for key, seen in self.world.jobs.rows.items():
+            tenant, campaign_id, request_id = key.split(".")
+            if campaign_id in self.closed and not seen.value.state.terminal:
+                subject = subjects.cancel_job(tenant, campaign_id, request_id)
+                self.world.publish(Word(subject, b'{"type":"cancel.v1"}'))
 
     def _delete(self, campaign_id: str) -> list[str]:
         """Delete a campaign while its requests are being taken in again; look for traces."""
@@ -331,13 +343,18 @@ class Sim:
             if self.campaign[request_id] == campaign_id:
                 self._ask(request_id)
 
+    def _close(self, campaign_id: str) -> None:
+        budgets, name = self.world.budgets, subjects.campaign_key(TENANT, campaign_id)
+        found = budgets.rows.get(name)
+        before = found.value if found else BudgetRecord()
+        budgets.put(name, msgspec.structs.replace(before, closed=True))
+        self.closed.add(campaign_id)
+
     def _retire(self, campaign_id: str) -> None:
         """Do what the retention does: close the budget, then remove the records."""
         world = self.world
         name = subjects.campaign_key(TENANT, campaign_id)
-        found = world.budgets.rows.get(name)
-        before = found.value if found else BudgetRecord()
-        world.budgets.put(name, msgspec.structs.replace(before, closed=True))
+        self._close(campaign_id)
         for key in [k for k in world.jobs.rows if k.startswith(f"{name}.")]:
             del world.jobs.rows[key]
         for key, run in list(world.runs.rows.items()):

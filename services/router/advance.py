@@ -291,9 +291,7 @@ class Advancer:
 
     async def _erase(self, facts: Facts, job: Seen[JobRecord]) -> bool:
         """Remove the record, and only then the message that would make it anew."""
-        if isinstance(facts.run, Seen):
-            run_key = subjects.run_key(job.value.service, job.value.job_id)
-            await self._stores.runs.delete(run_key, facts.run.revision)
+        await self._erase_runs(facts.key, job.value)
         if not await self._stores.jobs.delete(facts.key, job.revision):
             return False
         assert not isinstance(facts.message_sequence, Unread)
@@ -301,6 +299,17 @@ class Advancer:
             await self._stores.remove(facts.message_sequence)
         log.info("job.erased", key=facts.key)
         return True
+
+    async def _erase_runs(self, key: str, job: JobRecord) -> None:
+        """Remove what a record leads to: its runs, and its claim on the cache."""
+        for service in {job.service, *(attempt.service for attempt in job.tried)} - {""}:
+            run_key = subjects.run_key(service, job.job_id)
+            run = await self._stores.runs.get(run_key)
+            if run is not None:
+                await self._stores.runs.delete(run_key, run.revision)
+        claim = await self._stores.cache.get(_claim_key(job)) if job.cache_key else None
+        if claim is not None and claim.value.leader == key:
+            await self._stores.cache.delete(_claim_key(job), claim.revision)
 
     async def _tell(self, facts: Facts, job: JobRecord) -> None:
         """Tell, book, and only then remove; repeated as a whole until the message is gone."""

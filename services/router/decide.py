@@ -5,7 +5,8 @@ level-triggered: it knows nothing of what has just happened, only of what is, an
 The driver (advance.py) makes the step, writes down what it learned, and asks again; a refused
 compare-and-set means that somebody else was faster, so that it looks anew.
 
-    any               its campaign was deleted      -> end its run; leave no trace
+    any               its campaign was deleted      -> end its run; leave no trace of what was
+                                                       not made yet
     new, no run       cancel wanted, too late, its  -> create the run as ended; the run is the
                       service is turned off            arbiter
                       claim on the cache_key:
@@ -125,7 +126,12 @@ def decide(facts: Facts) -> Step:  # noqa: PLR0911 - one return for each row of 
 
 
 def _closed(facts: Facts, job: JobRecord) -> Step:
-    """Leave nothing of a job whose campaign was deleted: nobody is told of it any more."""
+    """Leave nothing of a job whose campaign was deleted: nobody is told of it any more.
+
+    But what had been made by then is told and charged; its record is the retention's to remove.
+    """
+    if job.state is JobState.OK and job.made is Made.RUN:
+        return _ended(facts, job)
     if job.service and facts.run is UNREAD:
         return Read.RUN
     if isinstance(facts.run, Seen) and not facts.run.value.state.terminal:

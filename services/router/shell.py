@@ -251,7 +251,9 @@ class Router:
                 self._memory.end(run_key, Seen(run, delivery.sequence))
                 if run.state is RunState.OK and 0 < run.started_at <= run.ended_at:
                     self._floor.took(service, run.ended_at - run.started_at)
-                await self._desk.advance(run.job_key)
+                if await self._desk.advance(run.job_key) is Rest.ABSENT:
+                    # Its campaign was deleted: nothing leads to it any more.
+                    await self._stores.runs.delete(run_key, delivery.sequence)
         await ack(self._bus, delivery)
 
     async def _commanded(self, delivery: Delivery) -> None:
