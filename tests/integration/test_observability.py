@@ -251,6 +251,9 @@ async def test_a_brief_and_the_requests_that_come_of_it_are_one_trace(stack: Sta
     assert {("coordinator", "coordinator.decide"), ("router", "handle req.text")} <= {
         (s.service, s.name) for s in spans
     }
+    lines = stack.lines("c1")["coordinator"]
+    assert {line["event"] for line in lines} >= {"campaign.accepted"}
+    assert {(line["tenant"], line["campaign_id"]) for line in lines} == {(TENANT, "c1")}
 
 
 def test_without_an_exporter_nothing_is_imported_and_a_traceparent_is_handed_on() -> None:
