@@ -28,7 +28,7 @@ from bus.direct import last_of_each
 from bus.listing import subjects_in
 from bus.records import Records
 from bus.settings import Settings
-from contracts import events
+from contracts import events, subjects
 from contracts.artifacts import artifact_key
 from contracts.capability import Capability
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord, Limit
@@ -182,6 +182,25 @@ async def test_a_request_says_what_it_may_cost_at_most(desk: Rig) -> None:
     assert (asked.budget, asked.cost_estimate, asked.preview) == (2.0, 1.0, True)
     assert {c.service: c.chosen for c in asked.candidates} == {"cheap": True, "dear": False}
     assert dear.ran == []
+
+
+async def test_what_nobody_may_do_is_asked_and_answered_once(
+    desk: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.router.taking.PATIENCE_SECONDS", 0.0)
+    await desk.announce(service("draft_image"))
+    await desk.router()
+    await desk.ask("r1", image(tier="production"))
+    assert (await desk.result("r1")).status == "failed"
+    body = await desk.event("r1", Capability.IMAGE.request_event)
+    asked = msgspec.json.decode(body, type=events.GenerationRequest)
+    assert (asked.provider, asked.tier, asked.preview) == ("", "production", False)
+    names = await subjects_in(desk.bus, Stream.EVENTS, subjects.request_events(TENANT, "-", "r1"))
+    assert sorted(name.rpartition(".")[2] for name in names) == [
+        "accepted",
+        "image_generation_request",
+        "image_generation_result",
+    ]
 
 
 # the cache
