@@ -28,9 +28,9 @@ class Promised(msgspec.Struct):
     """What the clients were promised, or did by hand: kept by whoever made the load.
 
     `requests` maps the subject of every accepted request to its body; `campaigns` the key of each
-    accepted brief; `commands` the subjects of answers that must come; `cancelled` the job keys
-    whose cancel was answered `done`; `limits` what each campaign may cost; `junk` the subjects in
-    DEAD that somebody put there on purpose; `attempts` what each service allows.
+    accepted brief; `commands` the subjects of answers that must come; `limits` what each campaign
+    may cost; `junk` the subjects in DEAD that somebody put there on purpose; `attempts` what each
+    service allows; `withdrawn` the job keys whose cancel was answered before they were asked for.
     """
 
     requests: dict[str, bytes] = {}
@@ -39,6 +39,7 @@ class Promised(msgspec.Struct):
     limits: dict[str, float] = {}
     junk: set[str] = set()
     attempts: dict[str, int] = {}
+    withdrawn: set[str] = set()
 
 
 def check(stores: Stores, promised: Promised) -> list[str]:
@@ -186,6 +187,10 @@ def outputs(stores: Stores) -> Iterator[str]:
 
 def cancels(stores: Stores, promised: Promised) -> Iterator[str]:
     """Every command is answered, and what was cancelled is cancelled."""
+    for key in promised.withdrawn:
+        job = stores.jobs.get(key)
+        if job is None or job.state is not JobState.CANCELLED:
+            yield f"{key}: cancelled before it was asked for, and is {job.state if job else 'gone'}"
     for subject in promised.commands:
         answer = stores.events.get(subject)
         if answer is None:

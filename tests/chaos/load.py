@@ -77,7 +77,7 @@ class Clients:
             (5, self.poison),
             (1, self.odd_id),
             (3, self.junk_job),
-            (self._most_campaigns // 3, self.brief),
+            (self._most_campaigns // 3, self.any_brief),
             (2, self.rerun),
             (1, self.cancel_campaign),
         ]
@@ -89,8 +89,7 @@ class Clients:
             (_, act), *_ = self._dice.choices(acts, weights=[w for w, _ in acts])
             act()
             await asyncio.sleep(self._dice.uniform(*self._pace))
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self.settled()
 
     async def subscribe(self, url: str) -> None:
         """Have every result of the first tenant told over HTTP; set twice, so that it changes."""
@@ -239,12 +238,24 @@ class Clients:
         dead = subjects.dead("noop_painter", job_id)
         self._soon(subjects.job("noop_painter", job_id), body, lambda: self.promised.junk.add(dead))
 
-    def brief(self) -> None:
+    async def settled(self) -> None:
+        """Wait until everything asked for so far is accepted."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def brief_of(self, name: str, headline: str) -> Brief:
+        """Return a campaign's brief with another headline at its end."""
+        [brief] = [brief for _, campaign, brief in self._campaigns if campaign == name]
+        return msgspec.structs.replace(brief, headlines={"end": headline})
+
+    def any_brief(self) -> None:
         """Ask for a campaign, sometimes with a budget that will not do."""
-        if len(self._campaigns) >= self._most_campaigns:
-            return
+        if len(self._campaigns) < self._most_campaigns:
+            self.brief(self._dice.choice((None, 0.03, 5.0)))
+
+    def brief(self, budget: float | None = None) -> None:
+        """Ask for a campaign."""
         tenant, name = self._dice.choice(TENANTS), self._name("camp")
-        budget = self._dice.choice((None, 0.03, 5.0))
         brief = Brief(
             campaign=name,
             brand=Brand(name="Kestrel"),
@@ -270,11 +281,11 @@ class Clients:
 
     def rerun(self) -> None:
         """Change a brief while or after it is made; the command is often repeated."""
-        tenant, name, brief = self._dice.choice(self._campaigns)
+        tenant, name, _ = self._dice.choice(self._campaigns)
         base = self._reruns[name]
         if base > 2 or subjects.campaign_key(tenant, name) not in self.promised.campaigns:
             return
-        changed = msgspec.structs.replace(brief, headlines={"end": f"Now {base}"})
+        changed = self.brief_of(name, f"Now {base}")
         body = encode(RerunCampaign(base_revision=base, brief=changed))
         answer = subjects.event(tenant, name, name, f"{events.RERUN_RESULT}.{base}")
         for _ in range(self._dice.choice((1, 2))):

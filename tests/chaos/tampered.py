@@ -5,6 +5,8 @@
     stop POINT WHEN  stops (SIGSTOP) once at a point, `before` or `after`; TAMPER_FILE says it did
     wrong VARIANT    runs with a rule of the protocol broken (wrong.py)
 
+Several are separated by `; `.
+
 Every side effect goes through a primitive of the bus. A point is the primitive, what it touches and
 the state that it writes: `runs.update claimed`, `EVENTS image_generation_result`, `ack JOBS`.
 """
@@ -141,20 +143,21 @@ def stopper(file: Path, where: str, moment: str) -> Meet:
 
 def main(how: str, module: str, *arguments: str) -> None:
     """Do it, then be the real process."""
-    words = how.split(" ", 1)
     file = Path(os.environ.get("TAMPER_FILE", os.devnull))
-    match words[0]:
-        case "crash":
-            watch(crasher(file))
-        case "stop":
-            point, _, moment = words[1].rpartition(" ")
-            watch(stopper(file, point, moment))
-        case "wrong":
-            import wrong  # noqa: PLC0415 - it imports the modules that it breaks
+    for what in how.split("; "):
+        verb, _, words = what.partition(" ")
+        match verb:
+            case "crash":
+                watch(crasher(file))
+            case "stop":
+                point, _, moment = words.rpartition(" ")
+                watch(stopper(file, point, moment))
+            case "wrong":
+                import wrong  # noqa: PLC0415 - it breaks what only some processes need
 
-            wrong.VARIANTS[words[1]]()
-        case _:
-            raise SystemExit(f"unknown: {how}")
+                wrong.VARIANTS[words]()
+            case _:
+                raise SystemExit(f"unknown: {what}")
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
