@@ -25,9 +25,10 @@ from contracts.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from contracts.identity import NO_CAMPAIGN, is_id
+from contracts.identity import NO_CAMPAIGN, is_id, job_id_of
 from contracts.operating import CancelAll
 from contracts.subjects import Bucket, ControlSubject, Stream, parse_control, parse_request
+from services.router import telling
 from services.router.telling import Word
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ class AllCanceller:
     async def _carry_out(self, subject: str, body: bytes, stored_at: float) -> None:
         try:
             control = _parsed(subject)
-        except InvalidIdError:
+        except InvalidIdError as error:
             log.warning("cancel_all.unusable", size_bytes=len(body))
+            word = telling.unusable_command(subject, body, error.info(), stored_at)
+            await self._publish_once(word)
             return
         try:
             decode_input(body or encode(CancelAll()), CancelAll)
@@ -88,13 +91,28 @@ class AllCanceller:
         for campaign_id in campaigns:
             word = Word(subjects.cancel_campaign(control.tenant, campaign_id), _CANCEL)
             await self._publish_once(word)
-        left = requests
-        for _ in range(ROUNDS):
-            left = await self._cancel_each(left, stored_at)
-        if left:
-            raise UnknownOutcomeError(f"{len(left)} requests could not be cancelled yet")
+        for group in await self._by_place(requests):
+            left = group
+            for _ in range(ROUNDS):
+                left = await self._cancel_each(left, stored_at)
+            if left:
+                raise UnknownOutcomeError(f"{len(left)} requests could not be cancelled yet")
         log.info("tenant.cancelled", campaigns=len(campaigns), requests=len(requests))
         await self._answer(control, stored_at, "done", len(campaigns), len(requests))
+
+    async def _by_place(self, requests: list[str]) -> tuple[list[str], list[str]]:
+        """Part what waits from what is in JOBS, which comes last: a place that became free would
+        be given to one of the others, and a worker begin what is about to be cancelled.
+        """
+        found = await subjects_in(self._bus, Stream.JOBS, subjects.all_jobs())
+        inside = {subject.rpartition(".")[2] for subject in found}
+        waiting: list[str] = []
+        last: list[str] = []
+        for request in requests:
+            control = parse_control(request)
+            job_id = job_id_of(control.tenant, *control.ids)
+            (last if job_id in inside else waiting).append(request)
+        return waiting, last
 
     async def _cancel_each(self, requests: list[str], stored_at: float) -> list[str]:
         """Cancel each; return those of which nobody knows whether it was done."""
