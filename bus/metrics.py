@@ -81,7 +81,7 @@ ROUTER_JOBS = Counter(
     "adgenx_router_jobs_total", "Jobs whose record this router has ended.", "provider", "state"
 )
 ROUTER_RELEASES = Counter(
-    "adgenx_router_releases_total", "Jobs that were given a place in JOBS.", "provider"
+    "adgenx_router_releases_total", "Jobs put into JOBS, repeats included.", "provider"
 )
 WEBHOOK_DELIVERIES = Counter(
     "adgenx_webhook_deliveries_total", "Tries to deliver a result over HTTP.", "outcome"

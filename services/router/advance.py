@@ -287,7 +287,7 @@ class Advancer:
         if again:
             self._by.room.enter(job.service, job, facts.admitted, again=True)
         await self._stores.publish_once(_work(job, facts.admitted))
-        metrics.ROUTER_RELEASES.add(job.service, by=float(not again))
+        metrics.ROUTER_RELEASES.add(job.service)
 
     async def _erase(self, facts: Facts, job: Seen[JobRecord]) -> bool:
         """Remove the record, and only then the message that would make it anew."""

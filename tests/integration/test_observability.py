@@ -41,7 +41,7 @@ ROLES = {
 COUNTED = {
     "router": [
         f'adgenx_router_jobs_total{{provider="{NAME}",state="ok"}} 2.0',
-        f'adgenx_router_releases_total{{provider="{NAME}"}} 2.0',
+        f'adgenx_router_releases_total{{provider="{NAME}"}}',  # repeats count
         'adgenx_router_decision_seconds_count{step="take_in"}',
         'adgenx_router_decision_seconds_count{step="advance"}',
         'adgenx_bus_deliveries_total{consumer="REQUESTS.router",outcome="ok"} 2.0',

@@ -70,9 +70,9 @@ async def observing(bus: Bus, settings: Settings) -> AsyncIterator[Observer]:
     try:
         yield observer
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        bus.stopping.set()
+        await task
+        bus.stopping.clear()
 
 
 @pytest.fixture
