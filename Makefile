@@ -48,8 +48,15 @@ films: setup ## every example campaign at full size, into out/films
 	for brief in kestrel nachtzug noor; do \
 	  $(BIN)/adgenx run examples/$$brief.yaml --out $(OUT)/films/$$brief || exit 1; done
 
-chaos: setup ## kill every process while campaigns run
-	$(BIN)/python -m pytest tests/chaos -m chaos
+chaos: setup ## an hour of kills, pauses, bad lines and full disks; the seed is printed
+	ADGENX_CHAOS_SECONDS=$${ADGENX_CHAOS_SECONDS:-3600} $(BIN)/python -m pytest tests/chaos -m chaos
+
+crash: setup ## die at every side effect of every process, with several loads
+	for load in 1 2 3 4 5; do ADGENX_CHAOS_SEED=$$load \
+	  $(BIN)/python -m pytest tests/chaos/test_crash_points.py || exit 1; done
+
+powercut: setup ## pull the plug ten times; needs root and loop devices, else says so
+	ADGENX_POWER_CUTS=$${ADGENX_POWER_CUTS:-10} $(BIN)/python -m pytest tests/chaos/test_power_cut.py
 
 fuzz: setup ## a million bad messages to every contract
 	$(BIN)/python tests/fuzz --count $(COUNT)
@@ -77,4 +84,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node promtest fmt films chaos fuzz soak queue10k bench peers up down clean
+.PHONY: help setup demo test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean

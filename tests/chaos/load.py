@@ -243,6 +243,11 @@ class Clients:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    def give_up(self) -> None:
+        """Stop asking for what was not accepted yet."""
+        for task in self._tasks:
+            task.cancel()
+
     def brief_of(self, name: str, headline: str) -> Brief:
         """Return a campaign's brief with another headline at its end."""
         [brief] = [brief for _, campaign, brief in self._campaigns if campaign == name]

@@ -12,7 +12,7 @@ from pathlib import Path
 import invariants
 import msgspec
 import stores
-from load import Clients
+from load import CAMPAIGNS, Clients
 from noop_services import whole_house
 from stores import Stores
 from weather import CALM_SECONDS, Weather
@@ -30,6 +30,8 @@ from contracts.subjects import Bucket
 
 QUIET_SECONDS = 90.0
 """No run may need longer than this to come to rest: the slowest sweep comes every 30 s."""
+BACKLOG = 0.1
+"""Seconds more for every second of load: what bad weather has held up must be done first."""
 KNOWN = "was given up, and is not buried"
 """A worker that dies between the end of a poisonous run and its burial leaves it unburied."""
 RECEIPTS = {"noop_director"}
@@ -70,21 +72,21 @@ async def storm(folder: Path, seed: int, seconds: float, disks: dict[str, Path])
         await made.announced(*services)
         weather = Weather(made, seed, disks)
         async with connected(made.settings, "clients") as bus:
-            clients = Clients(bus, seed)
+            clients = Clients(bus, seed, campaigns=max(CAMPAIGNS, int(seconds / 10)))
             end = time.monotonic() + seconds
             await asyncio.gather(clients.run(end), weather.run(end - CALM_SECONDS))
         began = time.monotonic()
-        found = await rest(made)
+        found = await rest(made, QUIET_SECONDS + BACKLOG * seconds)
         quiet = time.monotonic() - began
         return await judge(made, found, clients, weather, quiet)
 
 
-async def rest(made: Yard) -> Stores:
-    """Wait until nothing moves any more; what still does after QUIET_SECONDS is a violation.
+async def rest(made: Yard, patience: float = QUIET_SECONDS) -> Stores:
+    """Wait until nothing moves any more; what still does when patience ends is a violation.
 
     The reading that is returned began when everything was at rest: it is of one moment.
     """
-    deadline = time.monotonic() + QUIET_SECONDS
+    deadline = time.monotonic() + patience
     closing = asyncio.create_task(close_breakers(made))
     try:
         return await _at_rest(made, deadline)
