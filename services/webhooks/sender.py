@@ -79,6 +79,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._sweep_wanted = asyncio.Event()
+        self._ended = False
 
     def expect(self, record: DeliveryRecord) -> None:
         """Plan a pending delivery for when its time comes."""
@@ -95,6 +96,10 @@ class Sender:
         try:
             await self._begin_what_is_due()
         finally:
+            # Not by cancelling alone: a listing whose answer comes in that very moment swallows it
+            # (asyncio.wait_for of Python 3.11, underneath nats-py).
+            self._ended = True
+            self._sweep_wanted.set()
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
@@ -225,7 +230,7 @@ class Sender:
         asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._sweep_wanted.set)
 
     async def _sweeps(self) -> None:
-        while True:
+        while not self._ended:
             self._sweep_wanted.clear()
             try:
                 for record in await self._records.under():
@@ -233,6 +238,8 @@ class Sender:
             except TransientError as error:
                 log.info("sweep.abandoned", error=error.message)
                 self._sweep_later()
+            if self._ended:
+                return
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._sweep_wanted.wait(), SWEEP_SECONDS * self._pace)
 
