@@ -48,12 +48,13 @@ class Outcome(msgspec.Struct):
 
 
 def disks_of(folder: Path) -> dict[str, Path]:
-    """Return the folders that are worth filling."""
-    return {
-        "nats": folder / "data" / "nats",
-        "s3": folder / "data" / "s3",
-        "spool": folder / "spool",
-    }
+    """Return the folders that are worth filling.
+
+    NATS's own is not among them: a nats-server that could not write the removal of an acknowledged
+    message keeps it after its restart, delivers it to nobody, and the queue is never empty again.
+    test_full_disk.py has what does hold.
+    """
+    return {"s3": folder / "data" / "s3", "spool": folder / "spool"}
 
 
 async def storm(folder: Path, seed: int, seconds: float, disks: dict[str, Path]) -> Outcome:
