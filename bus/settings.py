@@ -108,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Id = "default"
     ack_wait_seconds: Seconds = 30.0
     disabled_services: tuple[str, ...] = ()  # those with USE_<SERVICE>=0 at start
+    # Services for which the operator holds a licence that their manifest does not grant: `a,b`.
+    licensed_services: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_, ]*\Z")] = ""
     cache_ttl: str = ""  # such as `text=7d,video=12h`; the rest keeps its default
     retention_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # 0: campaigns are kept for ever
     retention_grace_hours: Annotated[float, msgspec.Meta(ge=0)] = 48.0
@@ -128,6 +130,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def service_folders(self) -> tuple[Path, ...]:
         """The extra folders in which services are looked for."""
         return tuple(Path(p) for p in self.services_path.split(os.pathsep) if p)
+
+    @property
+    def licensed(self) -> frozenset[str]:
+        """The services that the operator may use beyond what their manifest's licence grants."""
+        return frozenset(self.licensed_services.replace(",", " ").split())
 
     def secrets(self) -> frozenset[str]:
         """Return every secret value that logs must not show."""

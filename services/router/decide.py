@@ -327,7 +327,9 @@ def _route(facts: Facts, admitted: Admitted, tried: frozenset[str]) -> Route | N
     if isinstance(facts.money, NoRoom):
         at_most = min(facts.money.left, facts.money.left if at_most is None else at_most)
     try:
-        return choose(admitted.request, facts.landscape, tried, at_most)
+        return choose(
+            admitted.request, facts.landscape, tried, at_most, deadline_at=admitted.deadline_at
+        )
     except (NoProviderError, DisabledError, BudgetExceededError):
         return None
 

@@ -87,7 +87,8 @@ class Flags:
                 await self._settle(service)
                 # Another router may have chosen it until it has read the record as well.
                 await asyncio.sleep(AGREED_SECONDS)
-                while await self._settle(service):
+                # What is waited for happens on the server, which sets no event of ours.
+                while await self._settle(service):  # noqa: ASYNC110 - the same
                     await asyncio.sleep(LOOK_AGAIN_SECONDS)
         except TimeoutError:
             raise UnknownOutcomeError(f"{service}: its queued jobs are not settled yet") from None

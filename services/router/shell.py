@@ -157,6 +157,7 @@ class Router:
                 off=self._flags.off(),
                 breakers=self._breakers.snapshot(),
                 loads={name: self._floor.load(name) for name in services},
+                licensed=self._bus.settings.licensed,
                 now=now,
             )
             self._view = (now, landscape)

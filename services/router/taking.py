@@ -25,6 +25,7 @@ from services.router.admission import Admitted, Message
 from services.router.facts import Seen
 
 if TYPE_CHECKING:
+    from contracts.events import Candidate
     from services.router.landscape import Landscape
     from services.router.memory import Memory
     from services.router.stores import Stores
@@ -100,7 +101,7 @@ class Taker:
             self._tell(telling.accepted(job))
             known = self._memory.jobs.get(admitted.key)
             if known is not None and known.value.service == job.service:
-                self._tell(telling.asked(job, request, route))
+                self._tell(telling.asked(job, request, route.candidates))
         return taken
 
     async def _fail(self, admitted: Admitted, ids: RequestSubject, error: AdgenxError) -> Taken:
@@ -112,8 +113,12 @@ class Taker:
         nobody = known is not None and not known.value.service
         if taken is Taken.RECORDED and nobody and await self._open(admitted.key, job):
             self._tell(telling.accepted(job))
-            self._tell(telling.asked(job, admitted.request, None))
+            self._tell(telling.asked(job, admitted.request, self._candidates(admitted)))
         return taken
+
+    def _candidates(self, admitted: Admitted) -> list[Candidate]:
+        at_most = admission.ceiling(admitted.request)
+        return routing.candidates(admitted.request, self._landscape(), at_most)
 
     async def _open(self, key: str, job: JobRecord) -> bool:
         """Say whether there is anybody to tell: nobody hears of what a deleted campaign asks.

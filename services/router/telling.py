@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from contracts import events, pricing, subjects
 from contracts.capability import Capability, Tier
@@ -14,9 +14,6 @@ from contracts.jobs import JobRecord, JobState
 from contracts.ledger import Charge
 from contracts.requests import Request
 from services.router import admission
-
-if TYPE_CHECKING:
-    from services.router.routing import Route
 
 NOBODY = "-"
 """Stands for tenant and campaign where a subject's own ids are unusable: no tenant is called so."""
@@ -43,8 +40,8 @@ def accepted(job: JobRecord) -> Word:
     )
 
 
-def asked(job: JobRecord, request: Request, route: Route | None) -> Word:
-    """Say who does it and why each of the others does not; without a route, that nobody may."""
+def asked(job: JobRecord, request: Request, candidates: list[events.Candidate]) -> Word:
+    """Say who does it and why each of the others does not, or that nobody may."""
     made = job.provenance
     return _event(
         job,
@@ -61,8 +58,8 @@ def asked(job: JobRecord, request: Request, route: Route | None) -> Word:
             prompt_length=len(getattr(request, "prompt", "")),
             duration=pricing.output_seconds(request),
             budget=admission.ceiling(request),
-            cost_estimate=pricing.estimate(route.chosen.manifest, request) if route else 0.0,
-            candidates=route.candidates if route else [],
+            cost_estimate=sum(c.cost for c in candidates if c.service == job.service),
+            candidates=candidates,
         ),
     )
 

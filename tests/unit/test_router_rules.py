@@ -17,85 +17,21 @@ from router_facts import (
 )
 
 from contracts.artifacts import artifact_key
-from contracts.capability import Capability, Tier
 from contracts.errors import (
     AdgenxError,
     BusUnavailableError,
-    NoProviderError,
 )
 from contracts.jobs import JobState
-from contracts.manifest import (
-    ServiceRecord,
-    ServiceState,
-)
-from contracts.requests import GenerateImage, GenerateVideo, Request
+from contracts.requests import GenerateImage, GenerateVideo
 from services.router import admission, telling
 from services.router.desk import Desk
 from services.router.facts import (
     Rest,
 )
 from services.router.floor import Floor
-from services.router.landscape import landscape_of
 from services.router.release import places
-from services.router.routing import choose, provenance
 
 pytestmark = pytest.mark.unit
-
-# routing
-
-
-def test_the_cheapest_is_chosen_and_the_others_know_why_not() -> None:
-    route = choose(
-        admitted().request, landscape_of([service("dear", cost=2), service("cheap", cost=1)])
-    )
-    assert route.chosen.manifest.name == "cheap"
-    assert route.refused == {"dear": "another one is preferred"}
-
-
-@pytest.mark.parametrize(
-    ("only", "reason"),
-    [
-        (service("big", tier=Tier.PRODUCTION), "it makes production, draft was asked for"),
-        (service("off", state=ServiceState.UNAVAILABLE), "off: it is not available"),
-        (service("idle", workers=0), "idle: it has no workers"),
-        (service("other", tag="generate_mesh.v1"), "no announced service accepts"),
-    ],
-)
-def test_why_nobody_may_do_it(only: ServiceRecord, reason: str) -> None:
-    with pytest.raises(NoProviderError, match=reason):
-        choose(admitted().request, landscape_of([only]))
-
-
-def test_a_production_request_is_never_a_draft() -> None:
-    with pytest.raises(NoProviderError, match="it makes draft, production was asked for"):
-        choose(admitted(tier="production").request, landscape_of([service("draft_image")]))
-
-
-def test_a_named_provider_is_the_only_candidate() -> None:
-    services = [service("cheap"), service("named", cost=9)]
-    assert (
-        choose(admitted(provider="named").request, landscape_of(services)).chosen.manifest.name
-        == "named"
-    )
-    with pytest.raises(NoProviderError, match="nobody was asked for"):
-        choose(admitted(provider="nobody").request, landscape_of(services))
-
-
-def test_packing_knows_no_tier() -> None:
-    packed = msgspec.convert(
-        {
-            "type": "package_campaign.v1",
-            "title": "t",
-            "palette": {},
-            "tier": "production",
-            "items": [{"path": "a.png", "artifact": msgspec.to_builtins(REF), "step": "s"}],
-        },
-        Request,
-    )
-    packager = service("packager", tag=Capability.PACKAGE.request_type)
-    assert choose(packed, landscape_of([packager])).chosen is packager
-    assert provenance(packed, packager).tier is Tier.PRODUCTION
-
 
 # admission
 

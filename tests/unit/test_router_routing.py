@@ -1,0 +1,409 @@
+"""Who is chosen, who is refused and why; and that what must not count does not count."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from router_facts import REF, service
+
+from contracts.capability import Capability, Tier
+from contracts.errors import BudgetExceededError, DisabledError, NoProviderError
+from contracts.events import Candidate
+from contracts.governance import BreakerRecord, BreakerState
+from contracts.manifest import (
+    CostSection,
+    Feature,
+    LimitSection,
+    Manifest,
+    ServiceRecord,
+    ServiceState,
+)
+from contracts.requests import GenerateImage, GenerateSpeech, GenerateVideo, Request, SpeechLine
+from services.router.landscape import Landscape, Load, landscape_of
+from services.router.routing import Route, candidates, choose, provenance
+from services.router.territory import EUROPEAN_UNION, forbidden
+
+pytestmark = pytest.mark.unit
+
+VIDEO = Capability.VIDEO.request_type
+SPEECH = Capability.SPEECH.request_type
+NOW = 1000.0
+OPEN = BreakerRecord(state=BreakerState.OPEN, retry_at=NOW + 10)
+
+
+def image(**fields: object) -> GenerateImage:
+    return msgspec.convert({"prompt": "a", "width": 64, "height": 64} | fields, GenerateImage)
+
+
+def video(**fields: object) -> GenerateVideo:
+    plain = {"prompt": "a", "width": 64, "height": 64, "seconds": 5.0}
+    return msgspec.convert(plain | fields, GenerateVideo)
+
+
+def made(name: str, tag: str = "generate_image.v1", **changes: object) -> ServiceRecord:
+    """Return a ready service; `changes` are of its manifest, or of a section by a dotted name."""
+    record = service(name, tag=tag)
+    manifest = record.manifest
+    for path, value in changes.items():
+        section, _, field = path.partition("__")
+        if field:
+            part = msgspec.structs.replace(getattr(manifest, section), **{field: value})
+            value = part  # noqa: PLW2901 - the section as a whole
+        manifest = msgspec.structs.replace(manifest, **{section: value})
+    return msgspec.structs.replace(record, manifest=manifest)
+
+
+def big(name: str, **changes: object) -> ServiceRecord:
+    return made(name, tier=Tier.PRODUCTION, **changes)
+
+
+def chosen(request: Request, *services: ServiceRecord, **more: object) -> str:
+    return route(request, *services, **more).chosen.manifest.name
+
+
+def route(request: Request, *services: ServiceRecord, **more: object) -> Route:
+    plain = landscape_of(services, NOW)
+    return choose(request, msgspec.structs.replace(plain, **more))
+
+
+def reasons(found: list[Candidate]) -> dict[str, str]:
+    return {c.service: c.reason for c in found}
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    ("request_", "only", "reason"),
+    [
+        (image(), big("x"), "it makes production, draft was asked for"),
+        (image(tier="production"), made("x"), "it makes draft, production was asked for"),
+        (
+            image(),
+            msgspec.structs.replace(made("x"), state=ServiceState.UNAVAILABLE),
+            "x: it is not available",
+        ),
+        (image(), msgspec.structs.replace(made("x"), workers=0), "x: it has no workers"),
+        (image(), made("x", VIDEO), "no announced service accepts generate_image.v1"),
+        (image(provider="y"), made("x"), "x: y was asked for"),
+        (image(), made("x", model__commercial_use=False), r"its licence \(MIT\) forbids adver"),
+        (image(markets=["US", "FR"]), made("x", model__territory=["EU"]), "excludes FR$"),
+        (image(markets=["UK"]), made("x", model__territory=["GB"]), "excludes GB$"),
+        (image(), made("x", model__territory=["EU"]), "excludes EU, and the request names no mark"),
+        (
+            image(width=128),
+            made("x", limits=LimitSection(max_side=100)),
+            "sides of at most 100 pixels",
+        ),
+        (image(), made("x", limits=LimitSection(max_pixels=4095)), "at most 4095 pixels"),
+        (video(), made("x", VIDEO, limits=LimitSection(max_seconds=4)), "it makes at most 4 s"),
+        (video(), made("x", VIDEO, limits=LimitSection(min_seconds=6)), "it makes at least 6 s"),
+        (
+            video(first_frame=REF, last_frame=REF),
+            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
+            "it cannot do last frame",
+        ),
+        (
+            video(continue_from=REF),
+            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
+            "it cannot do continuation",
+        ),
+        (
+            image(references=[REF, REF]),
+            made("x", limits=LimitSection(max_references=1)),
+            "it takes 1 references, 2 were given",
+        ),
+        (
+            GenerateSpeech(
+                locale="de-AT",
+                lines=[SpeechLine(text="a", start_seconds=0, max_seconds=1)],
+                seconds=1,
+            ),
+            made("x", SPEECH, limits=LimitSection(languages=["en", "de-DE"])),
+            "it does not know de-AT",
+        ),
+    ],
+)
+def test_why_nobody_may_do_it(request_: Request, only: ServiceRecord, reason: str) -> None:
+    with pytest.raises(NoProviderError, match=reason):
+        route(request_, only)
+
+
+@pytest.mark.parametrize(
+    ("request_", "only"),
+    [
+        (image(markets=["US"]), made("x", model__territory=["EU"])),
+        (video(first_frame=REF), made("x", VIDEO)),
+        (
+            video(first_frame=REF),
+            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
+        ),
+        (
+            GenerateSpeech(
+                locale="de-AT",
+                lines=[SpeechLine(text="a", start_seconds=0, max_seconds=1)],
+                seconds=1,
+            ),
+            made("x", SPEECH, limits=LimitSection(languages=["de"])),
+        ),
+    ],
+)
+def test_what_a_limit_lets_through(request_: Request, only: ServiceRecord) -> None:
+    assert chosen(request_, only) == "x"
+
+
+def test_a_licence_of_the_operators_own_lifts_the_manifests() -> None:
+    limited = made("x", model__commercial_use=False, model__territory=["EU"])
+    assert chosen(image(markets=["DE"]), limited, licensed=frozenset({"x"})) == "x"
+
+
+def test_the_union_has_27_members() -> None:
+    assert len(EUROPEAN_UNION) == 27
+    assert forbidden(["EU", "KR"], ["US", "KR", "AT", "GB"]) == ["AT", "KR"]
+
+
+def test_packing_knows_no_tier() -> None:
+    packed = msgspec.convert(
+        {
+            "type": "package_campaign.v1",
+            "title": "t",
+            "palette": {},
+            "tier": "production",
+            "items": [{"path": "a.png", "artifact": msgspec.to_builtins(REF), "step": "s"}],
+        },
+        Request,
+    )
+    packager = made("packager", Capability.PACKAGE.request_type)
+    assert route(packed, packager).chosen is packager
+    assert provenance(packed, packager).tier is Tier.PRODUCTION
+
+
+# errors, and what each says of what may come
+
+
+def test_a_service_that_is_off_is_an_answer_at_once() -> None:
+    with pytest.raises(DisabledError, match="it burns"):
+        route(image(), made("x"), off={"x": "it burns"})
+    # also where it is not even running, if it was asked for by its name
+    with pytest.raises(DisabledError, match="longcat is turned off"):
+        route(image(provider="longcat"), made("x"), off={"longcat": "USE_LONGCAT=0"})
+
+
+def test_who_is_away_may_come_back_so_that_off_is_no_answer() -> None:
+    away = msgspec.structs.replace(made("y"), workers=0)
+    with pytest.raises(NoProviderError, match="x: it is turned off"):
+        route(image(), made("x"), away, off={"x": "r"})
+
+
+def test_too_dear_is_an_answer_at_once() -> None:
+    with pytest.raises(BudgetExceededError, match="may cost 3 US dollars, 2 may be spent"):
+        route(image(max_cost=2), made("x", cost__per_run=3.0))
+    with pytest.raises(BudgetExceededError):
+        choose(image(), landscape_of([made("x", cost__per_run=3.0)]), at_most=0.0)
+
+
+def test_whom_nobody_may_serve_hears_of_everybody() -> None:
+    found = candidates(image(), landscape_of([big("a"), made("b")]), 0.5)
+    assert [(c.service, c.chosen, c.fit) for c in found] == [("b", True, True), ("a", False, False)]
+    nobody = candidates(image(), landscape_of([big("a")]))
+    assert reasons(nobody) == {"a": "it makes production, draft was asked for"}
+
+
+# preference
+
+
+def test_production_is_the_best_and_a_draft_the_cheapest() -> None:
+    good = {"quality": 90, "cost__per_run": 2.0}
+    plain = {"quality": 40, "cost__per_run": 1.0}
+    production = route(image(tier="production"), big("good", **good), big("plain", **plain))
+    assert production.chosen.manifest.name == "good"
+    assert reasons(production.candidates)["plain"] == "good is better: 90 to 40"
+    draft = route(image(), made("good", **good), made("plain", **plain))
+    assert draft.chosen.manifest.name == "plain"
+    assert reasons(draft.candidates)["good"] == "plain costs less: 1 to 2"
+
+
+def test_money_and_time_bound_quality() -> None:
+    slow = big("slow", quality=90, cost__expected_seconds=100.0, cost__per_run=1.0)
+    quick = big("quick", quality=40, cost__expected_seconds=5.0)
+    both = (slow, quick)
+    assert chosen(image(tier="production"), *both) == "slow"
+    assert chosen(image(tier="production", max_cost=0.5), *both) == "quick"
+    late = route(image(tier="production", deadline_seconds=60), *both)
+    assert late.chosen.manifest.name == "quick"
+    assert [(c.service, c.fit) for c in late.candidates] == [("quick", True), ("slow", False)]
+    assert reasons(late.candidates)["slow"] == "it would need 100 s; quick is in time"
+    alone = route(image(tier="production", deadline_seconds=60), slow)
+    assert (alone.chosen, alone.candidates[0].fit) == (slow, True)
+
+
+def test_a_deadline_is_what_is_left_of_it() -> None:
+    slow = big("slow", quality=90, cost__expected_seconds=100.0)
+    land = landscape_of([slow, big("quick", quality=40)], NOW)
+    request = image(tier="production", deadline_seconds=300)
+    assert choose(request, land).chosen is slow
+    assert choose(request, land, deadline_at=NOW + 50).chosen.manifest.name == "quick"
+
+
+def test_a_queue_a_model_to_load_and_what_was_measured_count_as_time() -> None:
+    a = made("a", cost__expected_seconds=20.0)
+    b = made("b", cost__expected_seconds=20.0)
+    assert chosen(image(), a, b) == "a"
+    assert chosen(image(), a, b, loads={"a": Load(waiting=2, inside=1)}) == "b"
+    assert chosen(image(), a, b, loads={"a": Load(seconds=80.0)}) == "b"
+    heavy = made("a", cost__expected_seconds=20.0, resources__load_seconds=60.0)
+    assert chosen(image(), heavy, b) == "b"
+    assert chosen(image(), msgspec.structs.replace(heavy, resident=True), b) == "a"
+
+
+def test_equal_work_does_not_wander_when_one_is_a_little_busy() -> None:
+    busy = {"a": Load(inside=3, seconds=2.0)}
+    assert chosen(image(), made("a"), made("b"), loads=busy) == "a"
+
+
+def test_a_draft_engine_steps_in_only_where_it_may_and_nobody_else_does() -> None:
+    allowed = image(tier="production", allow_draft=True)
+    draft, model = made("draft_image"), big("flux", quality=1, cost__per_run=9.0)
+    both = route(allowed, draft, model)
+    assert both.chosen is model
+    assert reasons(both.candidates)["draft_image"] == "it makes drafts; flux makes production"
+    assert chosen(allowed, draft) == "draft_image"
+    assert provenance(allowed, draft).tier is Tier.DRAFT
+    assert choose(allowed, landscape_of([draft, model]), frozenset({"flux"})).chosen is draft
+    with pytest.raises(NoProviderError):
+        route(image(tier="production"), draft)
+
+
+def test_an_open_breaker_is_passed_by_and_waited_for_where_nobody_else_is() -> None:
+    best = big("best", quality=90)
+    other = big("other", quality=10)
+    request = image(tier="production")
+    passed = route(request, best, other, breakers={"best": OPEN})
+    assert passed.chosen is other
+    assert reasons(passed.candidates)["best"] == "it fails too often now; other does not"
+    alone = route(request, best, breakers={"best": OPEN})
+    assert alone.chosen is best
+    assert "waited for" in alone.candidates[0].reason
+    due = msgspec.structs.replace(OPEN, retry_at=NOW)  # a probe has to be somebody
+    assert chosen(request, best, other, breakers={"best": due}) == "best"
+
+
+# what holds for every landscape
+
+_manifests = st.builds(
+    lambda tier, quality, cost, seconds, commercial: {
+        "tier": tier,
+        "quality": quality,
+        "cost": CostSection(per_run=cost, expected_seconds=seconds),
+        "model__commercial_use": commercial,
+    },
+    st.sampled_from(Tier),
+    st.integers(0, 100),
+    st.sampled_from([0.0, 0.5, 1.0, 2.0]),
+    st.sampled_from([1.0, 15.0, 60.0, 600.0]),
+    st.booleans(),
+)
+
+
+@st.composite
+def _landscapes(draw: st.DrawFn) -> Landscape:
+    names = [f"s{n}" for n in range(draw(st.integers(1, 6)))]
+    services = {n: made(n, **draw(_manifests)) for n in names}
+    some = st.lists(st.sampled_from(names), unique=True)
+    return Landscape(
+        services=services,
+        off=dict.fromkeys(draw(some), "off"),
+        breakers=dict.fromkeys(draw(some), OPEN),
+        loads={n: Load(waiting=draw(st.integers(0, 40))) for n in draw(some)},
+        licensed=frozenset(draw(some)),
+        now=NOW,
+    )
+
+
+_requests = st.builds(
+    lambda tier, cost, deadline, stand_in: image(
+        tier=tier, max_cost=cost, deadline_seconds=deadline, allow_draft=stand_in
+    ),
+    st.sampled_from(["draft", "production"]),
+    st.sampled_from([0.0, 0.6, 1.5]),
+    st.sampled_from([0.0, 30.0, 300.0]),
+    st.booleans(),
+)
+
+
+def _try(request: Request, landscape: Landscape) -> Route | None:
+    try:
+        return choose(request, landscape)
+    except (NoProviderError, DisabledError, BudgetExceededError):
+        return None
+
+
+def _with(landscape: Landscape, services: dict[str, ServiceRecord]) -> Landscape:
+    return msgspec.structs.replace(landscape, services=services)
+
+
+def _cost(one: ServiceRecord, factor: float) -> ServiceRecord:
+    manifest: Manifest = one.manifest
+    cost = msgspec.structs.replace(manifest.cost, per_run=manifest.cost.per_run * factor)
+    return msgspec.structs.replace(one, manifest=msgspec.structs.replace(manifest, cost=cost))
+
+
+@given(_requests, _landscapes())
+def test_the_chosen_one_fits_and_everybody_has_a_reason(
+    request: Request, landscape: Landscape
+) -> None:
+    found = _try(request, landscape)
+    told = found.candidates if found else candidates(request, landscape)
+    assert sorted(c.service for c in told) == sorted(landscape.services)
+    assert all(c.reason for c in told)
+    assert [c.service for c in told if c.chosen] == ([found.chosen.manifest.name] if found else [])
+    if found is None:
+        return
+    name = found.chosen.manifest.name
+    assert told[0].fit
+    assert name not in landscape.off
+    assert found.chosen.manifest.model.commercial_use or name in landscape.licensed
+    assert not request.max_cost or found.chosen.manifest.cost.per_run <= request.max_cost
+    if not request.allow_draft:
+        assert found.chosen.manifest.tier is request.tier
+
+
+@given(_requests, _landscapes())
+def test_whoever_is_not_chosen_makes_no_difference(request: Request, landscape: Landscape) -> None:
+    found = _try(request, landscape)
+    for name in landscape.services:
+        left = {n: s for n, s in landscape.services.items() if n != name}
+        if found is None or name != found.chosen.manifest.name:
+            after = _try(request, _with(landscape, left))
+            assert (after and after.chosen) == (found and found.chosen)
+
+
+@given(_requests, _landscapes(), st.randoms(use_true_random=False))
+def test_the_order_of_the_announcements_makes_no_difference(
+    request: Request, landscape: Landscape, random: object
+) -> None:
+    items = list(landscape.services.items())
+    random.shuffle(items)  # type: ignore[attr-defined]  # hypothesis hands a random.Random in
+    assert _try(request, _with(landscape, dict(items))) == _try(request, landscape)
+
+
+@given(_requests, _landscapes())
+def test_whoever_gets_dearer_is_not_preferred_for_it(
+    request: Request, landscape: Landscape
+) -> None:
+    found = _try(request, landscape)
+    if found is None:
+        return
+    for name, one in landscape.services.items():
+        dearer = _with(landscape, {**landscape.services, name: _cost(one, 2.0)})
+        after = _try(request, dearer)
+        if name != found.chosen.manifest.name:
+            assert after is not None
+            assert after.chosen is found.chosen
+        cheaper = _with(landscape, {**landscape.services, name: _cost(one, 0.5)})
+        again = _try(request, cheaper)
+        if name == found.chosen.manifest.name:
+            assert again is not None
+            assert again.chosen.manifest.name == name
