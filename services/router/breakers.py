@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,8 @@ ANSWERS = frozenset(
 """Errors of a service that works: it looked at the request, and said no."""
 SUCCESSES = 1000
 """Successes of a service that are remembered at most; more within a window change nothing."""
+HEARD = 10_000
+"""Unfinished jobs whose failures are counted at most; a failure of a forgotten one counts once."""
 
 
 class Breakers:
@@ -55,6 +57,7 @@ class Breakers:
         self._clock = clock
         self._policy = policy
         self._successes: dict[str, deque[float]] = {}
+        self._heard: OrderedDict[str, int] = OrderedDict()
 
     async def refresh(self) -> bool:
         """Read the records; say whether another router has changed one."""
@@ -92,10 +95,15 @@ class Breakers:
     async def learn(self, service: str, job_id: str, run: Run) -> None:
         """Take in what a run tells of its service: the starts that failed, and how it ended."""
         at = run.ended_at or self._clock()
-        for number, failure in enumerate(run.failures, start=1):
-            await self.failed(service, job_id, number, failure, at)
+        count = len(run.failures)
+        # What failed before this process heard of the job was heard by another one, in its time.
+        heard = self._heard.get(job_id, count if run.state.terminal else count - 1)
+        for number in range(max(0, heard) + 1, count + 1):
+            await self.failed(service, job_id, number, run.failures[number - 1], at)
         if not run.state.terminal:
+            self._remember(job_id, count)
             return
+        self._heard.pop(job_id, None)
         if run.state is RunState.OK or _answered(run):
             await self.succeeded(service, job_id, at)
         elif run.error is not None and run.error.code in COUNTED and run.attempt:
@@ -165,6 +173,15 @@ class Breakers:
         if after.state is not before.state:
             _report(service, after)
         return after
+
+    def _remember(self, job_id: str, count: int) -> None:
+        """Remember how many failures of an unfinished job have been counted."""
+        if not count:
+            return
+        self._heard[job_id] = count
+        self._heard.move_to_end(job_id)
+        if len(self._heard) > HEARD:
+            self._heard.popitem(last=False)
 
     def _known(self, service: str) -> BreakerRecord:
         return self._board.get(service) or CLOSED
