@@ -61,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     _retention_commands(commands)
     _webhook_commands(commands)
     _dead_commands(commands)
+    _governing_commands(commands)
     return parser
 
 
@@ -170,6 +171,49 @@ def _dead_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     ):
         parser.add_argument("job", metavar="JOB")
         parser.add_argument("--service", default="", help="whose, if several gave it up")
+
+
+def _governing_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    explain = _add(
+        commands, "explain", _command("explain", "explain"), "say who did a request, why"
+    )
+    explain.add_argument("request", metavar="REQUEST", help="its id, or its step with --campaign")
+    explain.add_argument("--campaign", default="", help="whose request it is")
+    _json(explain)
+
+    flag = _add(commands, "flag", _command("governing", "flag"), "list services, turn them on, off")
+    flag.add_argument("service", metavar="SERVICE", nargs="?", default="")
+    flag.add_argument("state", choices=["on", "off", "default"], nargs="?")
+    flag.add_argument("--reason", default="", help="told to whoever asks for it")
+    _json(flag)
+
+    breaker = _listing_group(commands, "breaker", "list_breakers", "list or reset circuit breakers")
+    reset = _add(breaker, "reset", _command("governing", "reset_breaker"), "close one: it works")
+    reset.add_argument("service", metavar="SERVICE")
+
+    budget = _listing_group(commands, "budget", "list_budgets", "list or set what may be spent")
+    set_ = _add(budget, "set", _command("governing", "set_budget"), "limit a tenant or a campaign")
+    set_.add_argument("whose", metavar="TENANT[/CAMPAIGN]")
+    set_.add_argument("amount", metavar="AMOUNT", help="US dollars, or none")
+
+    cache = _group(commands, "cache", "forget outputs that were made before")
+    forget = _add(cache, "invalidate", _command("governing", "invalidate_cache"), "forget outputs")
+    forget.add_argument("--key", default="", help="of the entry: a JobRecord's cache_key")
+    forget.add_argument("--provider", default="", metavar="SERVICE", help="who made them")
+    forget.add_argument("--prompt", default="", help="exactly what was asked")
+    forget.add_argument("--tenant", default="", help="only this tenant's")
+
+    priority = _add(commands, "priority", _command("governing", "priority"), "set who goes first")
+    priority.add_argument("name", metavar="REQUEST|CAMPAIGN")
+    priority.add_argument("rank", metavar="RANK", help="0 goes first; none: as if nothing was said")
+    priority.add_argument("--campaign", default="", help="whose request it is")
+
+
+def _listing_group(commands: Any, name: str, listing: str, summary: str) -> Any:  # noqa: ANN401 - see _add
+    """Add a command that lists, and has commands of its own."""
+    parser = _add(commands, name, _command("governing", listing), summary)
+    _json(parser)
+    return parser.add_subparsers(metavar="COMMAND")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
