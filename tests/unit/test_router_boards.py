@@ -31,6 +31,8 @@ class Shelf(Generic[R]):
         self.records: dict[str, Record[R]] = {}
         self.sequence = 0
         self.writes = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def get(self, key: str) -> Record[R] | None:
         await asyncio.sleep(0)
@@ -59,7 +61,7 @@ class Shelf(Generic[R]):
 
     async def under(self, prefix: str = "") -> list[Record[R]]:
         found = [r for r in self.records.values() if r.key.startswith(prefix)]
-        await asyncio.sleep(0)
+        await self.answers.wait()
         return found
 
 
@@ -97,11 +99,15 @@ async def test_changes_that_race_are_all_made() -> None:
 async def test_what_was_written_here_while_it_was_read_is_not_forgotten() -> None:
     shelf: Shelf[list[int]] = Shelf()
     board = Board(shelf)
+    await board.change("gone", lambda _: [0])
+    shelf.answers.clear()
     reading = asyncio.create_task(board.refresh())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the server has looked, and its answer is on its way
     await board.change("k", lambda _: [1])
-    await reading
-    assert board.get("k") == [1]
+    await board.change("gone", lambda _: None)
+    shelf.answers.set()
+    assert await reading is False
+    assert board.values == {"k": [1]}
 
 
 async def test_a_refresh_says_what_others_changed_and_only_that() -> None:

@@ -136,6 +136,8 @@ def test_why_nobody_may_do_it(request_: Request, only: ServiceRecord, reason: st
     [
         (image(markets=["US"]), made("x", model__territory=["EU"])),
         (video(first_frame=REF), made("x", VIDEO)),
+        (image(), made("x", limits=LimitSection(max_pixels=4096, max_side=64))),
+        (video(), made("x", VIDEO, limits=LimitSection(min_seconds=5, max_seconds=5))),
         (
             video(first_frame=REF),
             made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
@@ -222,6 +224,8 @@ def test_production_is_the_best_and_a_draft_the_cheapest() -> None:
     assert reasons(production.candidates)["plain"] == "good is better: 90 to 40"
     draft = route(image(), made("good", **good), made("plain", **plain))
     assert draft.chosen.manifest.name == "plain"
+    slow = made("slow", cost__expected_seconds=100.0)
+    assert chosen(image(), slow, made("quick", cost__per_run=1.0)) == "slow"  # for it is free
     assert reasons(draft.candidates)["good"] == "plain costs less: 1 to 2"
 
 
