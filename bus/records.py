@@ -126,7 +126,7 @@ class Records(Generic[R]):
     async def pages(self) -> AsyncIterator[list[Record[R]]]:
         """Yield every record of the bucket, so many at a time that any bucket fits.
 
-        A record that changes meanwhile moves behind the reader: it may come twice, never not at all.
+        A record that changes meanwhile moves behind the reader: it comes twice, or once.
         """
         sequence = 0
         while found := await direct.after(

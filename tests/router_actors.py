@@ -31,6 +31,7 @@ from services.router.facts import Rest, Seen
 from services.router.landscape import Landscape
 from services.router.limits import Limits
 from services.router.taking import Taken, Taker
+from services.router.telling import Word
 
 if TYPE_CHECKING:
     from router_sim import Sim
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 TENANT = "acme"
 SERVICES = ("alpha", "beta")
 MAX_ATTEMPTS = 3
+HERALDS_LOST = 0.3
 TTL_SECONDS = 40.0
 QUICK_POLICY = POLICY._replace(
     failures=2, window=60.0, pause=5.0, longest_pause=10.0, patience=20.0
@@ -85,7 +87,8 @@ class RouterProcess:
         self.stores = MemoryStores(world, sim.random)
         self.budgets = Budgets(self.stores)
         self.limits = Limits(self.stores)
-        self.breakers = Breakers(Shelf(world.breakers), self._clock, QUICK_POLICY)
+        policy = QUICK_POLICY if sim.governed else POLICY  # the latter never opens on a calm day
+        self.breakers = Breakers(Shelf(world.breakers), self._clock, policy)
         self._services = {n: announced(n, sim.prices[n]) for n in SERVICES}
         self._off: dict[str, str] = {}
         governance = Governance(
@@ -102,11 +105,19 @@ class RouterProcess:
             self.stores,
             self.advancer.memory,
             self._landscape,
-            world.publish,
+            self._herald,
             self.budgets.closed,
             self._clock,
         )
         self.canceller = Canceller(self.stores, sim.asked, self._doubt, self._clock)
+
+    def _herald(self, key: str, words: list[Word]) -> None:
+        """Tell a request's first events, or lose them with a router that dies before it does."""
+        if self._sim.random.random() < HERALDS_LOST:
+            return
+        for word in words:
+            self._world.publish(word)
+        self.advancer.memory.heralded.put(key, key)
 
     async def request(self, message: Message) -> None:
         if await self.taker.take_in(message) is Taken.RECORDED:

@@ -9,7 +9,7 @@ from router_actors import TENANT
 
 from contracts import subjects
 from contracts.capability import Capability
-from contracts.events import GenerationResult
+from contracts.events import ACCEPTED, GenerationResult
 from contracts.governance import BudgetRecord
 from contracts.jobs import Job, JobRecord, JobState, Made, Run, RunState
 from contracts.ledger import Charge
@@ -170,6 +170,10 @@ class Judge:
         event = msgspec.json.decode(told.data, type=GenerationResult)
         if (event.status, event.outputs, event.made) != (job.state, job.outputs, job.made or ""):
             bad.append("the event differs from the record")
+        events = self._world.streams["evt"]
+        heralds = (ACCEPTED, Capability.IMAGE.request_event)
+        if job.request_hash and not all(f"adgenx.evt.{key}.{name}" in events for name in heralds):
+            bad.append("a result without its first events")
         entry = self._world.streams["charge"].get(f"adgenx.charge.{key}")
         delivered = job.state is JobState.OK and job.made is Made.RUN and job.charge > 0
         if delivered != (entry is not None):
@@ -206,7 +210,9 @@ class Judge:
     def _waste(self) -> list[str]:
         if self._sim.cancelled:
             return []
-        twice = [k for k, n in self._sim.runs_of.items() if n > 1 and k not in self._sim.fails]
+        # Jobs that fell back never follow, so that those of one prompt may all do its work.
+        fell_back = {prompt for _, prompt in self._sim.fails}
+        twice = [k for k, n in self._sim.runs_of.items() if n > 1 and k[1] not in fell_back]
         return ["equal requests ran twice on a calm day"] if twice else []
 
 

@@ -213,18 +213,12 @@ class MemoryStores:
             frozenset(unfinished - booked.keys()),
         )
 
-    async def together(self, first: Awaitable[None], second: Awaitable[None]) -> None:
-        pair = [first, second]
+    async def publish_all(self, words: Sequence[Word]) -> None:
+        shuffled = list(words)
         if self._random is not None:
-            self._random.shuffle(pair)
-        done = 0
-        try:
-            for one in pair:
-                await one
-                done += 1
-        finally:
-            for left in pair[done + 1 :]:
-                left.close()  # type: ignore[attr-defined]  # a coroutine nobody awaited
+            self._random.shuffle(shuffled)
+        for word in shuffled:
+            await self.publish_once(word)
 
 
 class Process:

@@ -201,7 +201,10 @@ class Loop:
     async def _through(self, delivery: Delivery, job: Job) -> tuple[Act, Run | None]:
         record = await self._jobs.get(job.key)
         if not verdict.wanted(record.value if record else None, self._name):
-            await ack(self._bus, delivery)
+            ended = await self._runs.get(subjects.run_key(self._name, job.job_id))
+            if ended is not None and verdict.poisoned(ended.value):
+                await self._bury(job, ended.value)  # who gave it up may have died before it could
+            await self._let_go(delivery, job)
             return Act.ACK, None
         worker = Worker(
             owner=secrets.token_hex(8),
@@ -303,11 +306,15 @@ class Loop:
         if decided.bury and run is not None:
             await self._bury(job, run)
         if decided.act is Act.ACK:
-            await ack(self._bus, delivery)
-            if self._bench.spool.holds(job.job_id):
-                await asyncio.to_thread(self._bench.spool.remove, job.job_id)
+            await self._let_go(delivery, job)
         elif decided.act is Act.NAK:
             await nak(self._bus, delivery, max(NAK_SECONDS, decided.delay_seconds))
+
+    async def _let_go(self, delivery: Delivery, job: Job) -> None:
+        """Acknowledge, and forget what the spool holds of the job."""
+        await ack(self._bus, delivery)
+        if self._bench.spool.holds(job.job_id):
+            await asyncio.to_thread(self._bench.spool.remove, job.job_id)
 
     async def _bury(self, job: Job, run: Run) -> None:
         buried = Buried(job=job, run=run, at=run.ended_at)

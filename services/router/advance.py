@@ -314,15 +314,24 @@ class Advancer:
     async def _tell(self, facts: Facts, job: JobRecord) -> None:
         """Tell, book, and only then remove; repeated as a whole until the message is gone."""
         asked = facts.admitted.capability if facts.admitted and not job.request_hash else None
-        result = self._stores.publish_once(telling.result(job, asked))
+        words = [telling.result(job, asked), *self._unheralded(facts, job)]
         booked = telling.charge(job)
-        if booked is None:
-            await result
-        else:
-            await self._stores.together(result, self._stores.publish_once(booked))
+        if booked is not None:
+            words.append(booked)
+        await self._stores.publish_all(words)
         assert not isinstance(facts.message_sequence, Unread)
         if facts.message_sequence is not None:
             await self._stores.remove(facts.message_sequence)
+
+    def _unheralded(self, facts: Facts, job: JobRecord) -> list[Word]:
+        """Return a request's first events unless they are known to be stored: whoever was to tell
+        them may have died.
+        """
+        if facts.admitted is None or not job.request_hash or facts.closed is True:
+            return []
+        if self.memory.heralded.get(facts.key):
+            return []
+        return telling.heralds(job, facts.admitted.request, [])
 
 
 def _claim_key(job: JobRecord) -> str:

@@ -23,7 +23,8 @@ REMEMBERED = 2_000
 class Memory:
     """What this process wrote or read of unfinished jobs, at most REMEMBERED of each kind.
 
-    `open` are jobs whose campaign was seen not to be deleted after their record was made.
+    `open` are jobs whose campaign was seen not to be deleted after their record was made;
+    `heralded` those whose first events are known to be stored.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Memory:
         self.created: _Recent[int] = _Recent()
         self.ended: _Recent[tuple[str, Seen[Run]]] = _Recent()
         self.open: _Recent[str] = _Recent()
+        self.heralded: _Recent[str] = _Recent()
 
     def create(self, key: str, job: Seen[JobRecord]) -> None:
         """Remember a record that this process has just made: nobody can have run it yet."""
@@ -66,7 +68,7 @@ class Memory:
     def forget(self, key: str) -> None:
         """Forget a job that is told."""
         self.doubt(key)
-        for kept in (self.messages, self.admitted, self.ended):
+        for kept in (self.messages, self.admitted, self.ended, self.heralded):
             kept.pop(key)
 
 

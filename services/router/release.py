@@ -76,7 +76,7 @@ def places(service: ServiceRecord | None) -> int:
     """Return how many jobs of a service may be in JOBS at once."""
     if service is None:
         return UNKNOWN_CAPACITY
-    return max(1, DEPTH * service.workers * service.manifest.resources.concurrency)
+    return max(1, DEPTH * service.workers)
 
 
 def release(

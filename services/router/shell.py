@@ -4,6 +4,7 @@
     runs (durable)       a run has ended         -> advance, ack
     CONTROL (durable)    somebody cancels        -> wish, advance, answer, ack
     sweep                whatever REQUESTS still holds and nobody is busy with -> advance
+    gleaning             what JOBS and CONTROL hold although it was acknowledged -> remove
 
 None of the first three is needed for a job to end: the sweep finds whatever they missed, in one
 listing, which is empty when nothing is to be done.
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from bus import gate, metrics, telemetry, tracing
+from bus import metrics, telemetry, tracing
 from bus.consume import Delivery, ack, consume
 from bus.direct import last_of_each
+from bus.leftovers import Gleaner
 from bus.listing import subjects_in
 from bus.records import Records, stream_of, subject_of
 from bus.topology import durable, ensure_consumer
@@ -74,6 +76,8 @@ DURABLE = "router"
 """Shared by all routers: the server gives each message to one of them."""
 IN_FLIGHT = 64
 DIRECTORY_SECONDS = 2.0
+GLEANING_SECONDS = 15.0
+"""Between two looks for what a full disk has left over; the second one removes it."""
 VIEW_SECONDS = 0.05
 """How old the picture of the services may be that a job is decided with."""
 SETTLE_SECONDS = 2.0
@@ -115,11 +119,14 @@ class Router:
         )
         self._memory = self._advancer.memory
         self._desk = Desk(self._advance)
-        self._taker = Taker(stores, self._memory, self._landscape, self._tell, self._budgets.closed)
+        self._taker = Taker(
+            stores, self._memory, self._landscape, self._herald, self._budgets.closed
+        )
         self._canceller = Canceller(stores, self._asked, self._doubt)
         self._all_canceller = AllCanceller(bus, self._canceller.cancel, stores.publish_once)
         self._operator = Operator(self._handlers(), stores.publish_once)
         self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in, self._follows)
+        self._gleaner = Gleaner(bus, (Stream.JOBS, Stream.CONTROL))
         self._followers: dict[str, set[str]] = {}
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -179,6 +186,7 @@ class Router:
             loops = [
                 group.create_task(self._sweeper.run()),
                 group.create_task(self._look_around()),
+                group.create_task(self._glean()),
                 group.create_task(self._settle_budgets()),
                 group.create_task(self._flags.keep_up(self._looked_anew)),
                 group.create_task(self._breakers.keep_up(self._looked_anew)),
@@ -292,16 +300,20 @@ class Router:
                 return Message(message.subject, message.data, message.sequence, message.stored_at)
         return None
 
-    def _tell(self, word: Word) -> None:
-        """Publish without waiting: nothing depends on it, and one per subject keeps it single."""
-        task = asyncio.create_task(gate.tell(self._bus, word.subject, word.body))
+    def _herald(self, key: str, words: list[Word]) -> None:
+        """Tell a request's first events; the work does not wait for them."""
+        task = asyncio.create_task(self._heralding(key, words))
         self._telling.add(task)
-        task.add_done_callback(self._told)
+        task.add_done_callback(self._telling.discard)
 
-    def _told(self, task: asyncio.Task[None]) -> None:
-        self._telling.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("event.lost", error=str(error))
+    async def _heralding(self, key: str, words: list[Word]) -> None:
+        try:
+            with tracing.span("router.herald", of=key):
+                await asyncio.gather(*map(self._stores.publish_once, words))
+        except TransientError as error:
+            log.info("event.delayed", key=key, error=error.message)  # until its result is told
+        else:
+            self._memory.heralded.put(key, key)
 
     def _changed(self, key: str, old: JobRecord, new: JobRecord) -> None:
         """Wake whoever waited for this change of a record."""
@@ -331,6 +343,13 @@ class Router:
             with contextlib.suppress(TransientError):
                 if await self._directory.refresh():
                     self._looked_anew()
+
+    async def _glean(self) -> None:
+        """Remove what was left over in the work queues; its job may have to be published anew."""
+        while True:
+            if await self._gleaner.look():
+                self._sweeper.wake()
+            await asyncio.sleep(GLEANING_SECONDS)
 
     async def _settle_budgets(self) -> None:
         """Settle what has ended; now and then, and first of all, what others left behind."""

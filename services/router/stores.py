@@ -7,7 +7,7 @@ same driver runs on the server and on the double of the property test.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -98,8 +98,8 @@ class Stores(Protocol):
     async def exist(self, outputs: list[ArtifactRef]) -> bool:
         """Say whether every one of these objects is in the store."""
 
-    async def together(self, first: Awaitable[None], second: Awaitable[None]) -> None:
-        """Do two independent things side by side; raise what either raises."""
+    async def publish_all(self, words: Sequence[Word]) -> None:
+        """Publish independent messages once each, side by side; raise what any of them raises."""
 
     async def reserving(self) -> list[str]:
         """Return the keys of all budgets in which something is reserved."""
@@ -193,9 +193,9 @@ class ServerStores(Stores):
         stats = await asyncio.gather(*(self._artifacts.stat(ref.key) for ref in outputs))
         return all(stat is not None for stat in stats)
 
-    async def together(self, first: Awaitable[None], second: Awaitable[None]) -> None:
-        """Do two independent things side by side."""
-        await asyncio.gather(first, second)
+    async def publish_all(self, words: Sequence[Word]) -> None:
+        """Publish independent messages once each, side by side."""
+        await asyncio.gather(*map(self.publish_once, words))
 
     async def reserving(self) -> list[str]:
         """Return the keys of all budgets in which something is reserved."""

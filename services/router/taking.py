@@ -56,7 +56,7 @@ class Taker:
         stores: Stores,
         memory: Memory,
         landscape: Callable[[], Landscape],
-        tell: Callable[[Word], None],
+        herald: Callable[[str, list[Word]], None],
         closed: Callable[[str, str], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -64,7 +64,7 @@ class Taker:
         self._stores = stores
         self._memory = memory
         self._landscape = landscape
-        self._tell = tell
+        self._herald = herald
         self._clock = clock
 
     async def take_in(self, message: Message) -> Taken:
@@ -98,10 +98,9 @@ class Taker:
         self._memory.admitted.put(admitted.key, admitted)
         taken = await self._record(job, ids, admitted.message)
         if taken is Taken.RECORDED and await self._open(admitted.key, job):
-            self._tell(telling.accepted(job))
             known = self._memory.jobs.get(admitted.key)
             if known is not None and known.value.service == job.service:
-                self._tell(telling.asked(job, request, route.candidates))
+                self._herald(admitted.key, telling.heralds(job, request, route.candidates))
         return taken
 
     async def _fail(self, admitted: Admitted, ids: RequestSubject, error: AdgenxError) -> Taken:
@@ -112,8 +111,8 @@ class Taker:
         known = self._memory.jobs.get(admitted.key)
         nobody = known is not None and not known.value.service
         if taken is Taken.RECORDED and nobody and await self._open(admitted.key, job):
-            self._tell(telling.accepted(job))
-            self._tell(telling.asked(job, admitted.request, self._candidates(admitted)))
+            words = telling.heralds(job, admitted.request, self._candidates(admitted))
+            self._herald(admitted.key, words)
         return taken
 
     def _candidates(self, admitted: Admitted) -> list[Candidate]:

@@ -40,6 +40,11 @@ def accepted(job: JobRecord) -> Word:
     )
 
 
+def heralds(job: JobRecord, request: Request, candidates: list[events.Candidate]) -> list[Word]:
+    """Return what every accepted request is told before its result: accepted, and who does it."""
+    return [accepted(job), asked(job, request, candidates)]
+
+
 def asked(job: JobRecord, request: Request, candidates: list[events.Candidate]) -> Word:
     """Say who does it and why each of the others does not, or that nobody may."""
     made = job.provenance

@@ -85,13 +85,13 @@ def test_who_waits_beyond_its_deadline_is_not_waiting() -> None:
 
 
 def test_capacity_is_twice_what_can_run() -> None:
-    assert places(service("alpha", workers=4)) == 2 * 4 * 3
+    assert places(service("alpha", workers=4)) == 2 * 4
     assert places(None) > 0
 
 
 def test_the_floor_fills_empties_and_believes_jobs() -> None:
     now = [0.0]
-    floor = Floor(lambda _: service("alpha", workers=1), lambda: now[0])  # room for six
+    floor = Floor(lambda _: service("alpha", workers=3), lambda: now[0])  # room for six
     jobs = [job(request_id=f"r{n}", job_id=f"j{n}") for n in range(8)]
 
     def enter(number: int) -> bool:
