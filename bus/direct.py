@@ -55,6 +55,21 @@ async def after(
         sequence = int(end["Nats-Last-Sequence"])
 
 
+async def next_of(
+    bus: Bus, stream: Stream | str, subject: str, sequence: int
+) -> StoredMessage | None:
+    """Return the first message of matching subjects that came after a sequence, or None.
+
+    Raises UnknownOutcomeError when the server does not answer.
+    """
+    query = msgspec.json.encode({"next_by_subj": subject, "seq": sequence + 1})
+    try:
+        answer = await bus.request(f"$JS.API.DIRECT.GET.{stream}", query)
+    except (nats.errors.Error, OSError) as error:
+        raise UnknownOutcomeError(f"reading {stream} after {sequence}: {error}") from error
+    return read_direct(answer)
+
+
 async def messages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
     """Return the raw answers: one call up to 1024 subjects, pages of 1000 above.
 
