@@ -180,11 +180,6 @@ async def publish_once(bus: Bus, subject: str, payload: bytes) -> Published:
             return Published(Outcome.STORED, sequence)
 
 
-async def tell(bus: Bus, subject: str, payload: bytes) -> None:
-    """Publish without waiting: for events whose loss a sweep repeats; gated, so single."""
-    await bus.nc.publish(subject, payload, headers=tracing.outgoing(_ONCE))
-
-
 async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
     """Remove one message by its sequence, never by subject; False if it was gone already."""
     body = msgspec.json.encode({"seq": sequence, "no_erase": True})

@@ -18,7 +18,7 @@ from bus import direct
 from contracts import events, subjects
 from contracts.errors import InvalidRequestError, UnknownIdError
 from contracts.events import Candidate, GenerationRequest, GenerationResult
-from contracts.identity import NO_CAMPAIGN, check_id
+from contracts.identity import NO_CAMPAIGN, check_id, is_id
 from contracts.subjects import Stream
 from services.cli.client import Client, decode_event
 from services.cli.exit_status import ExitStatus
@@ -49,11 +49,12 @@ class Story(NamedTuple):
 
 async def explain(given: argparse.Namespace) -> ExitStatus:
     """Explain what became of a request."""
-    check_id(given.request, "request")
+    if not given.campaign:
+        check_id(given.request, "request")  # a step's name is found through its campaign alone
     async with reached() as bus:
         found = await find_request(bus, given.request, given.campaign)
         if found is None:
-            raise UnknownIdError(f"no request {given.request} was told of in the last thirty days")
+            raise UnknownIdError(f"no request or step {given.request} was told of in thirty days")
         story = await _story(bus, *found)
     if given.json:
         sys.stdout.write(msgspec.json.encode(story._asdict()).decode() + "\n")
@@ -73,6 +74,8 @@ async def find_request(bus: Bus, name: str, campaign_id: str) -> tuple[str, str]
         check_id(campaign_id, "campaign")
         steps = (await Client(bus).view(campaign_id)).steps.values()
         name = next((s.summary.request_id for s in steps if s.summary.step == name), name)
+        if not is_id(name):
+            return None
     pattern = subjects.event(tenant, campaign_id or "*", name, events.ACCEPTED)
     told = await direct.last_of_each(bus, Stream.EVENTS, pattern)
     if not told:  # what could never be accepted has a result all the same
