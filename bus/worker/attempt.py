@@ -155,7 +155,7 @@ class Attempt:
 
     async def _run(self) -> _Stored:
         bench, job = self._bench, self._job
-        self._check_on()
+        await self._check_on()
         scratch = bench.spool.scratch()
         reporter = Reporter(bench.bus, job, self._hold.claim.run.attempt)
         try:
@@ -175,8 +175,8 @@ class Attempt:
         finally:
             bench.litter.add(scratch)
 
-    def _check_on(self) -> None:
-        off = self._bench.switch.off
+    async def _check_on(self) -> None:
+        off = await self._bench.switch.refusal()
         if off is not None:
             raise _OffError(off)
 
@@ -215,7 +215,7 @@ class Attempt:
 
         if self._hold.stopped.is_set():
             raise JobCancelledError("stopped before it began")
-        self._check_on()  # the inputs and the loading may have taken long
+        await self._check_on()  # the inputs and the loading may have taken long
         self._process = process
         try:
             media = await process.run(frame, on_tick)

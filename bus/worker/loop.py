@@ -267,7 +267,7 @@ class Loop:
             await asyncio.wait_for(hold.stopped.wait(), seconds)
         if hold.stopped.is_set():
             return await self._settle(hold.claim, Returned(), worker)
-        off = self._bench.switch.off
+        off = await self._bench.switch.refusal()
         if off is not None:
             return await self._settle(hold.claim, Refused(off), worker)
         held = hold.claim.run

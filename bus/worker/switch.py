@@ -56,6 +56,15 @@ class Switch:
         why = f": {self._flag.reason}" if self._flag.reason else ""
         return DisabledError(f"{self._service} is turned off{why}").info()
 
+    async def refusal(self) -> ErrorInfo | None:
+        """Return why no start may be made now; an off is looked at again before it is believed.
+
+        Nobody hears of a flag that is taken back: a record is removed without a word.
+        """
+        if self.off is not None:
+            await self._look()
+        return self.off
+
     async def start(self) -> None:
         """Listen to the flag and learn what it is; returns without it if the bus is stopping."""
         await self._bus.nc.subscribe(subject_of(Bucket.FLAGS, self._service), cb=self._told)

@@ -183,6 +183,21 @@ async def test_a_service_that_is_turned_off_makes_no_start_and_serves_again_at_o
     assert script.runs == []
 
 
+async def test_a_flag_that_is_taken_back_refuses_nobody_any_more(
+    rig: Rig, service: ServiceFolder, tmp_path: Path
+) -> None:
+    await set_flag(rig, enabled=False)
+    script = Script(tmp_path / "s", "make")
+    async with working(rig.settings, service):
+        assert (await rig.ended(await rig.ask(script.request()))).state is RunState.FAILED
+        flags = Records(rig.bus, Bucket.FLAGS, FlagRecord)
+        flag = await flags.get(NAME)
+        assert flag is not None
+        assert await flags.delete(NAME, flag.revision)  # of which the worker hears nothing
+        again = Script(tmp_path / "t", "make")
+        assert (await rig.ended(await rig.ask(again.request(), "r2"))).state is RunState.OK
+
+
 async def test_a_service_that_is_turned_off_is_not_tried_again(
     rig: Rig, service: ServiceFolder, tmp_path: Path
 ) -> None:
