@@ -57,7 +57,7 @@ class BreakerRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """A service's circuit breaker; key `<service>`. Times are Unix seconds.
 
     `failures` are the ones still within the window. `openings` counts consecutive openings, which
-    sets how long the next pause is; `probe` is the key of the job let through half-open, and
+    sets how long the next pause is; `probe` is the id of the job let through half-open, and
     `probe_since` when that was, so that a probe which never ends does not hold the breaker.
     """
 

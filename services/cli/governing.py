@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bus.records import Records
+from bus.settings import USE_PREFIX
 from contracts.errors import InvalidRequestError
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord, FlagRecord
 from contracts.identity import check_id
@@ -176,8 +177,10 @@ async def _flags(bus: Bus) -> list[dict[str, Any]]:
 def _flag(name: str, record: FlagRecord | None, service: ServiceRecord | None) -> dict[str, Any]:
     if record is not None:
         state, by, why = ("on" if record.enabled else "off"), "an operator", record.reason
+    elif service is not None and service.reason.startswith(USE_PREFIX):
+        state, by, why = "off", "the environment", ""
     else:
-        state, by, why = "default", "", ""
+        state, by, why = "on", "", ""
     if not why and service is not None:
         why = service.reason
     elif service is None:

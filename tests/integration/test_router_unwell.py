@@ -196,7 +196,7 @@ async def test_an_operator_says_what_shall_be_and_sees_what_is(desk: Rig, adgenx
     status, said = await adgenx("flag", "cheap", "off", "--reason", "it burns")
     assert (status, said) == (0, "cheap is off: it burns\n")
     flags = {str(row["service"]): row["is"] for row in await adgenx.listed("flag")}
-    assert flags == {"cheap": "off", "dear": "default"}
+    assert flags == {"cheap": "off", "dear": "on"}
     assert "it burns" in (await adgenx("flag"))[1]
     await desk.ask("r2", image("another"), campaign="c1")
     assert (await desk.result("r2", campaign="c1")).provider == "dear"
