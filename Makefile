@@ -25,7 +25,7 @@ demo: setup ## make the example campaign; the package is left in out/kestrel
 	$(BIN)/adgenx run examples/kestrel.yaml --scale $(SCALE) --out $(OUT)/kestrel
 
 test: setup check ## run the checks and the tests
-	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff format --check --quiet .

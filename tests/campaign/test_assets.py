@@ -21,7 +21,7 @@ from appliance_process import Appliance
 from by_hand import Hand, by_hand, over_http
 from PIL import Image
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 GREEN, MAGENTA = (0, 230, 40), (230, 0, 200)
 """Of the logo and of the product picture; the brief's palette and the engines use neither."""

@@ -19,7 +19,7 @@ from by_hand import Hand, by_hand, until
 
 from services.cli import appliance as processes
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 AT_ONCE_SECONDS = 15.0
 """For all of them together, on a machine that does other things as well."""

@@ -17,7 +17,7 @@ import pytest
 from appliance_process import Appliance
 from by_hand import Hand, by_hand, from_readme, until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 GONE_BY = 10071
 """JetStream's code for: this subject holds a message already."""

@@ -24,7 +24,7 @@ from appliance_process import Appliance, wait_for
 from bus import embedded
 from contracts.events import AnyEvent, CampaignResult, Progress
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 ADGENX = [sys.executable, "-m", "services.cli.main"]
 BRIEF = {

@@ -16,7 +16,7 @@ from bus.connection import connected
 from bus.listing import subjects_in
 from contracts.subjects import Bucket, Stream
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 BRIEF = {
     "brand": {"name": "Lumen", "tagline": "Read on."},

@@ -18,7 +18,7 @@ from contracts.brief import Brief
 from contracts.placement import PLACEMENTS, Ratio, scaled
 from services.cli import brief_file
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 NAMES = ("kestrel", "nachtzug", "noor")
 SENTENCE = (

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from appliance_process import EXAMPLES, Appliance, Delivered
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 def digest_of(folder: Path) -> str:

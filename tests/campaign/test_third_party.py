@@ -13,7 +13,7 @@ import pytest
 from appliance_process import Appliance
 from by_hand import Hand, by_hand, from_readme, over_http
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900), pytest.mark.xdist_group("films")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 NAME = "lumen_tone"
 

@@ -28,7 +28,7 @@ from contracts.jobs import Job, JobRecord, Run, RunState
 from contracts.requests import GenerateImage
 from contracts.subjects import Bucket, Stream
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180), pytest.mark.xdist_group("controls")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 STUCK_SECONDS = 8.0
 """A scene is over sooner than this, or something is stuck."""

@@ -41,7 +41,6 @@ SEED = int(os.environ.get("ADGENX_CHAOS_SEED", "0")) or random.SystemRandom().ra
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.timeout(int(MOST_SECONDS) + 240),
-    pytest.mark.xdist_group("crash"),
 ]
 
 EXPECTED = {

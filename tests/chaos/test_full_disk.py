@@ -26,7 +26,7 @@ from contracts import subjects
 from contracts.errors import StoreUnavailableError, UnknownOutcomeError
 from contracts.subjects import Stream
 
-pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("full-disk")]
+pytestmark = pytest.mark.chaos
 
 HELD = 500
 """Jobs whose removals do not fit into what a block of the stream has left of its last page."""

@@ -18,7 +18,7 @@ from appliance_checks import check_everything
 sys.path.append(str(Path(__file__).parents[1] / "campaign"))
 from appliance_process import EXAMPLES, Appliance, wait_for
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600), pytest.mark.xdist_group("chaos")]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 VICTIMS = ("coordinator", "router", "composer", "nats", "s3")
 

@@ -34,7 +34,6 @@ SERVERS = ("nats", "s3")
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.timeout(300),
-    pytest.mark.xdist_group("powercut"),
     pytest.mark.skipif(CUTS == 0, reason="NOT CHECKED: power cuts; run: make powercut (as root)"),
 ]
 

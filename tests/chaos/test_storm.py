@@ -18,7 +18,6 @@ SEED = int(os.environ.get("ADGENX_CHAOS_SEED", "0")) or random.SystemRandom().ra
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.timeout(int(SECONDS) + 240),
-    pytest.mark.xdist_group("storm"),
     # nats-py forgets to close the writer of a connection that was lost while it was made.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),

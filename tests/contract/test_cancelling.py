@@ -27,7 +27,7 @@ from contracts.requests import Request
 from services.cli.brief_file import parse
 from services.coordinator.wiring import request_of, resolve
 
-pytestmark = [pytest.mark.contract, pytest.mark.xdist_group("kitchen")]
+pytestmark = pytest.mark.contract
 
 KESTREL = Path(__file__).parents[2] / "examples" / "kestrel.yaml"
 SHOTS = "video.end", "image.product~display"

@@ -38,7 +38,6 @@ SECONDS = float(os.environ.get("ADGENX_SOAK_SECONDS", "10"))
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.timeout(SECONDS + 180),
-    pytest.mark.xdist_group("soak"),
 ]
 
 SERVICES = Path(__file__).parents[2] / "bench" / "services"
