@@ -124,7 +124,8 @@ class _Pull:
             await self.reset()
             while not ending.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(ending.wait(), PAUSE_SECONDS)
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await ending.wait()
                 if time.monotonic() - self._heard_at > SILENCE_SECONDS and not ending.is_set():
                     await self.reset()
                 await self._refill()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription
 
     from bus.connection import Bus
     from contracts.subjects import Stream
@@ -128,21 +127,23 @@ async def _batch(
     """
     for _ in range(LIST_ATTEMPTS):
         # A connection that breaks in this moment raises an OSError from the socket itself.
-        with contextlib.suppress(nats.errors.Error, OSError):
-            async with _inbox(bus) as (subscription, inbox):
+        with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
+            async with _inbox(bus) as (arrived, inbox):
                 await bus.nc.publish(
                     f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox
                 )
-                return await _collect(bus, stream, subscription)
+                return await _collect(bus, stream, arrived)
     raise UnknownOutcomeError(f"listing {stream}: no answer")
 
 
 async def _collect(
-    bus: Bus, stream: Stream | str, subscription: Subscription
+    bus: Bus, stream: Stream | str, arrived: asyncio.Queue[Msg]
 ) -> tuple[list[Msg], dict[str, str]]:
     found: list[Msg] = []
     while True:
-        message = await subscription.next_msg(bus.settings.publish_timeout_seconds)
+        # Not next_msg: its wait_for swallows a cancellation on Python 3.11.
+        async with asyncio.timeout(bus.settings.publish_timeout_seconds):
+            message = await arrived.get()
         headers = message.headers or {}
         match headers.get(Header.STATUS):
             case None:
@@ -163,11 +164,12 @@ class _TooManyError(Exception):
 
 
 @contextlib.asynccontextmanager
-async def _inbox(bus: Bus) -> AsyncIterator[tuple[Subscription, str]]:
+async def _inbox(bus: Bus) -> AsyncIterator[tuple[asyncio.Queue[Msg], str]]:
     inbox = bus.nc.new_inbox()
-    subscription = await bus.nc.subscribe(inbox)
+    arrived: asyncio.Queue[Msg] = asyncio.Queue()
+    subscription = await bus.nc.subscribe(inbox, cb=arrived.put)
     try:
-        yield subscription, inbox
+        yield arrived, inbox
     finally:
-        with contextlib.suppress(nats.errors.Error, OSError, asyncio.CancelledError):
+        with contextlib.suppress(nats.errors.Error, OSError):
             await subscription.unsubscribe()

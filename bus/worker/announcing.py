@@ -61,7 +61,8 @@ class Announcer:
             self._bell.clear()
             await self._say(self._bench.state.reason)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(either(self._bell, self._bus.stopping), EVERY_SECONDS)
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await either(self._bell, self._bus.stopping)
             with contextlib.suppress(TransientError):
                 await self._bench.switch.read()
         revision = await self._say("the worker was stopped")

@@ -306,7 +306,8 @@ class Attempt:
             except StoreUnavailableError as error:
                 log.warning("store.away", job_id=self._job.job_id, error=error.message)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hold.stopped.wait(), pause * (0.5 + random.random()))  # noqa: S311 - jitter
+                async with asyncio.timeout(pause * (0.5 + random.random())):  # noqa: S311 - jitter
+                    await self._hold.stopped.wait()
             if self._hold.stopped.is_set():
                 raise JobCancelledError("stopped while the store was away")
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

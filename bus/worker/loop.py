@@ -264,7 +264,8 @@ class Loop:
     async def _wait(self, hold: Hold, seconds: float, worker: Worker) -> Verdict:
         """Wait in place for the next start of a job, with heartbeats as if it ran."""
         with self._holding.watching(hold), contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hold.stopped.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await hold.stopped.wait()
         if hold.stopped.is_set():
             return await self._settle(hold.claim, Returned(), worker)
         off = await self._bench.switch.refusal()

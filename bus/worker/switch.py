@@ -75,7 +75,8 @@ class Switch:
             except TransientError as error:
                 log.info("flag.unread", error=error.message)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._bus.stopping.wait(), AGAIN_SECONDS)
+                    async with asyncio.timeout(AGAIN_SECONDS):
+                        await self._bus.stopping.wait()
             else:
                 return
 

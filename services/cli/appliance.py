@@ -94,7 +94,8 @@ async def keep(keepers: list[Keeper], ended: asyncio.Event) -> None:
         for keeper in keepers:
             keeper.look(time.monotonic())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), WATCH_SECONDS)
+            async with asyncio.timeout(WATCH_SECONDS):
+                await ended.wait()
     await asyncio.gather(
         *(asyncio.to_thread(k.process.stop, STOP_SECONDS) for k in keepers),
     )

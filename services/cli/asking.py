@@ -55,7 +55,8 @@ async def answer(bus: Bus, subject: str, kind: type[E]) -> E:
                 if found is not None:
                     return msgspec.json.decode(found.data, type=kind)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(arrived.wait(), LOOK_AGAIN_SECONDS)
+                    async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                        await arrived.wait()
                 arrived.clear()
     except TimeoutError:
         name = subject.split(".", 5)[-1]

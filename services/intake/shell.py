@@ -138,7 +138,8 @@ class Intake:
                 await asyncio.sleep(SWEEP_SECONDS)
             else:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), IDLE_SECONDS)
+                    async with asyncio.timeout(IDLE_SECONDS):
+                        await self._news.wait()
                 self._news.clear()
 
     async def _look(self, record: Record[UploadRecord]) -> None:

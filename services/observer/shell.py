@@ -75,7 +75,8 @@ class Observer:
         while not self._bus.stopping.is_set():
             await self.look()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._bus.stopping.wait(), self._every_seconds)
+                async with asyncio.timeout(self._every_seconds):
+                    await self._bus.stopping.wait()
 
     async def look(self) -> None:
         """Look once at everything and show it; what does not answer is shown as down."""

@@ -82,7 +82,8 @@ class Retention:
             next_at = await self._turn(next_at)
             left = max(0.0, min(LOOK_SECONDS, next_at - self._clock()))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), left)
+                async with asyncio.timeout(left):
+                    await self._news.wait()
             self._news.clear()
 
     async def _turn(self, next_at: float) -> float:

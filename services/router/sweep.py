@@ -92,7 +92,8 @@ class Sweeper:
             pause = COUNT_SECONDS if crowded else SWEEP_SECONDS
             pause = 0.0 if self._left else min(pause, next_at - time.monotonic())
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), max(0.0, pause))
+                async with asyncio.timeout(max(0.0, pause)):
+                    await self._now.wait()
             due = self._now.is_set() or time.monotonic() >= next_at
             self._now.clear()
             try:

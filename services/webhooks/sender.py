@@ -118,7 +118,8 @@ class Sender:
             at = self._agenda.next_at()
             pause = None if at is None else max(at - self._clock(), 0.0)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     async def _one(self, key: str) -> None:
         left: DeliveryRecord | None = None
@@ -241,7 +242,8 @@ class Sender:
             if self._ended:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sweep_wanted.wait(), SWEEP_SECONDS * self._pace)
+                async with asyncio.timeout(SWEEP_SECONDS * self._pace):
+                    await self._sweep_wanted.wait()
 
     async def _sweep(self, found: Record[DeliveryRecord]) -> None:
         """Plan what is pending, forget what ended long ago."""
