@@ -100,7 +100,6 @@ def watch(meet: Meet) -> None:
     for how in ("create", "update", "put"):
         wrap(Records, how, record(how))
     wrap(gate, "publish_once", lambda _bus, subject, *_: place_of(subject))
-    wrap(gate, "tell", lambda _bus, subject, *_: f"tell {place_of(subject)}")
     wrap(gate, "remove", lambda _bus, stream, *_: f"remove {stream}")
     wrap(consume, "ack", delivered("ack"))
     wrap(consume, "nak", delivered("nak"))
