@@ -95,7 +95,7 @@ async def test_fifty_at_once_never_overspend_whatever_is_killed(
 
 
 async def test_reservations_of_one_moment_share_a_write(desk: Rig) -> None:
-    await desk.announce(service("draft_image", cost=1.0))
+    await desk.announce(service("draft_image", cost=1.0, workers=32))
     worker = await desk.worker("draft_image", held=True)
     names = [f"r{n}" for n in range(60)]
     await asyncio.gather(*(desk.ask(n, image(n), campaign=CAMPAIGN) for n in names))
