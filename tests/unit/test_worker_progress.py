@@ -121,7 +121,8 @@ def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> 
 class On:
     """A switch that nobody has touched."""
 
-    off = None
+    async def refusal(self) -> None:
+        """Refuse nothing."""
 
 
 class Able:
