@@ -186,10 +186,21 @@ class S3Server(Server):
     been promised was synced before."""
 
     def __init__(
-        self, folder: Path, settings: Settings, *, ports: dict[str, int], signing_keys: list[str]
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        ports: dict[str, int],
+        signing_keys: list[str],
+        volume_mib: int | None = None,
     ) -> None:
+        """Describe it; it has room for as many buckets as volumes of `volume_mib` fit on the disk.
+
+        Left to itself, it makes them a gigabyte where the disk is large.
+        """
         self._ports = ports
         self._signing_keys = signing_keys
+        self._sized = [] if volume_mib is None else [f"-master.volumeSizeLimitMB={volume_mib}"]
         super().__init__(folder, settings)
 
     async def stop(self) -> None:
@@ -233,6 +244,7 @@ class S3Server(Server):
             "-admin.ui=false",
             "-webdav=false",
             "-master.telemetry=false",
+            *self._sized,
             "-volume.preStopSeconds=0",
         ]
 

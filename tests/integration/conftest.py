@@ -24,6 +24,8 @@ from bus.processes import ServerError
 from bus.servers import S3_PORTS, NatsServer, S3Server
 from bus.settings import Durability, Secret, Settings
 
+VOLUME_MIB = 16
+"""Every test has a bucket, and every bucket a volume: hundreds must fit on a nearly full disk."""
 PORT_ATTEMPTS = 3
 
 
@@ -59,7 +61,7 @@ def _start_s3(folder: Path, settings: Settings) -> S3Server:
             s3_secret_key=Secret(secrets.token_hex(20)),
         )
         keys = [secrets.token_hex(16) for _ in range(4)]
-        server = S3Server(folder, keyed, ports=ports, signing_keys=keys)
+        server = S3Server(folder, keyed, ports=ports, signing_keys=keys, volume_mib=VOLUME_MIB)
         try:
             asyncio.run(server.start())
         except ServerError:
