@@ -10,7 +10,10 @@ class Capability(StrEnum):
 
     TEXT = "text"
     IMAGE = "image"
+    IMAGE_EDIT = "image_edit"
     VIDEO = "video"
+    VIDEO_EDIT = "video_edit"
+    ANIMATION = "animation"
     MESH = "mesh"
     MUSIC = "music"
     SPEECH = "speech"
@@ -36,7 +39,10 @@ class Capability(StrEnum):
 _REQUEST_TYPES = {
     Capability.TEXT: "generate_text.v1",
     Capability.IMAGE: "generate_image.v1",
+    Capability.IMAGE_EDIT: "edit_image.v1",
     Capability.VIDEO: "generate_video.v1",
+    Capability.VIDEO_EDIT: "edit_video.v1",
+    Capability.ANIMATION: "animate_character.v1",
     Capability.MESH: "generate_mesh.v1",
     Capability.MUSIC: "generate_music.v1",
     Capability.SPEECH: "generate_speech.v1",

@@ -193,7 +193,10 @@ class Progress(
     tag_field="type",
     tag="progress.v1",
 ):
-    """How far a request is: `done` of `total` in `phase`; `fraction` 0 to 1, never falling."""
+    """How far a request is: `done` of `total` in `phase`; `fraction` 0 to 1, never falling.
+
+    `preview` is a small JPEG of what there is so far, as base64, where the model can tell cheaply.
+    """
 
     request_id: str
     campaign_id: str
@@ -204,4 +207,5 @@ class Progress(
     fraction: float
     attempt: int
     at: float
+    preview: str = ""
     labels: dict[str, str] = {}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from contracts.capability import Capability, Tier, capability_of
+from contracts.endpoint import EndpointSection
 from contracts.errors import InvalidRequestError
 
+VariantName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_]{0,19}\Z")]
 ServiceName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]{0,39}\Z")]
 
 
@@ -19,10 +21,25 @@ class _Section(
     """A table of service.toml: unknown keys are refused."""
 
 
+class WeightsPart(_Section, frozen=True, kw_only=True):
+    """Further weights that a model needs, a LoRA or another encoder: as in ModelSection."""
+
+    weights: str
+    revision: str = ""
+    files: list[str] = []
+    size_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    gated: bool = False
+
+
 class ModelSection(_Section, frozen=True, kw_only=True):
-    """What is run. `weights` is a repository, `revision` its commit; an engine without weights has
+    """What is run. `weights` is a repository, `revision` its commit or tag; empty, the commit is
+    resolved by the first pull, recorded and held to from then on. An engine without weights has
     neither: its revision is a digest of its own code (`packages`) and of what it stands on
     (`distributions`). `territory` lists where its licence forbids use: ISO 3166-1 codes, or `EU`.
+
+    `files` are the patterns of what is needed of the repository (empty: all that is loaded from),
+    `size_gb` what they weigh, `gated` says that a token is needed. `parts` are further weights by
+    their folder's name. `parameters` are the model's own defaults: steps, guidance, sizes.
     """
 
     name: str
@@ -30,6 +47,11 @@ class ModelSection(_Section, frozen=True, kw_only=True):
     commercial_use: bool
     weights: str = ""
     revision: str = ""
+    files: list[str] = []
+    size_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    gated: bool = False
+    parts: dict[str, WeightsPart] = {}
+    parameters: dict[str, bool | int | float | str] = {}
     packages: list[str] = []
     distributions: list[str] = []
     territory: list[str] = []
@@ -70,6 +92,23 @@ class ResourceSection(_Section, frozen=True, kw_only=True):
     target_seconds: Annotated[float, msgspec.Meta(gt=0)] = 60.0
 
 
+class RuntimeSection(_Section, frozen=True, kw_only=True):
+    """How the weights are run; each means of speed or memory by its name in diffusers.
+
+    `attention` is a backend's name, empty for the library's own choice. `drop_text_encoder` gives
+    its memory back once a prompt is encoded, at the price of loading it again.
+    """
+
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    attention: str = ""
+    cache: Literal["", "first_block", "taylor_seer", "mag", "pyramid", "faster"] = ""
+    quantise: Literal["", "fp8_storage", "int8", "fp8", "nvfp4", "nf4"] = ""
+    offload: Literal["", "model", "group"] = ""
+    compile: bool = False
+    vae_tiling: bool = False
+    drop_text_encoder: bool = False
+
+
 class CostSection(_Section, frozen=True, kw_only=True):
     """What it costs, US dollars: an API's price per run, per second of output or per megapixel of
     output, and the device's price `per_second` of its work. `expected_seconds` of work, and
@@ -87,6 +126,9 @@ class CostSection(_Section, frozen=True, kw_only=True):
 class Manifest(_Section, frozen=True, kw_only=True):
     """One service. `accepts` holds request tags such as `generate_video.v1`. `quality` 0 to 100
     orders services of one tier: the better one is preferred where money and time allow it.
+
+    `estimated` names the figures here that nobody has measured or published, as dotted keys. Each
+    table of `variants` is laid over the rest and makes a service of its own, `<name>_<variant>`.
     """
 
     name: ServiceName
@@ -98,6 +140,10 @@ class Manifest(_Section, frozen=True, kw_only=True):
     quality: Annotated[int, msgspec.Meta(ge=0, le=100)] = 50
     limits: LimitSection = LimitSection()
     cost: CostSection = CostSection()
+    runtime: RuntimeSection = RuntimeSection()
+    endpoint: EndpointSection | None = None
+    estimated: list[str] = []
+    variants: dict[VariantName, dict[str, Any]] = {}
 
     @property
     def capabilities(self) -> list[Capability]:
@@ -105,13 +151,51 @@ class Manifest(_Section, frozen=True, kw_only=True):
         return [c for c in map(capability_of, self.accepts) if c is not None]
 
 
-def parse_manifest(text: str, folder: str) -> Manifest:
-    """Parse service.toml of a folder; raise InvalidRequestError naming what is wrong."""
+def parse_manifests(text: str, folder: str) -> list[Manifest]:
+    """Parse service.toml: the service named as its folder, then one for each of its variants.
+
+    Raises InvalidRequestError naming what is wrong.
+    """
     try:
-        manifest = msgspec.toml.decode(text, type=Manifest)
+        tables = msgspec.toml.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise InvalidRequestError(f"{folder}/service.toml: {error}", field="service.toml") from None
-    if manifest.name != folder:
+    base = _manifest(tables, folder, folder)
+    plain = {key: value for key, value in tables.items() if key != "variants"}
+    return [base] + [
+        _manifest(
+            _laid_over(plain, table) | {"name": f"{folder}_{name}"}, folder, f"{folder}_{name}"
+        )
+        for name, table in base.variants.items()
+    ]
+
+
+def parse_manifest(text: str, folder: str) -> Manifest:
+    """Parse service.toml for the service named as its folder; raises as parse_manifests does."""
+    return parse_manifests(text, folder)[0]
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return `below` with what `above` says instead, table by table; parts are never mixed."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(value, dict) and isinstance(under, dict) and key != "parts":
+            merged[key] = _laid_over(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _manifest(tables: dict[str, Any], folder: str, name: str) -> Manifest:
+    try:
+        manifest = msgspec.convert(tables, Manifest)
+    except msgspec.ValidationError as error:
+        where = "" if name == folder else f" ({name})"
+        raise InvalidRequestError(
+            f"{folder}/service.toml{where}: {error}", field="service.toml"
+        ) from None
+    if manifest.name != name:
         raise InvalidRequestError(
             f"{folder}/service.toml: name is {manifest.name!r}, the folder is {folder!r}",
             field="name",

@@ -18,6 +18,7 @@ from contracts.script import EndCard, ShotKind, Stat
 
 Prompt = Annotated[str, msgspec.Meta(max_length=8000)]
 Side = Annotated[int, msgspec.Meta(ge=16, le=8192)]
+KeptSide = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=600)]
 Fps = Annotated[int, msgspec.Meta(ge=1, le=120)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -83,6 +84,21 @@ class GenerateImage(Envelope, frozen=True, kw_only=True, tag="generate_image.v1"
     seed: Seed = 0
 
 
+class EditImage(Envelope, frozen=True, kw_only=True, tag="edit_image.v1"):
+    """Change a picture as the instruction says (output `image`); 0 keeps the picture's own side.
+
+    `references` are further pictures that the instruction may speak of.
+    """
+
+    image: ArtifactRef
+    instruction: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
+    negative_prompt: Prompt = ""
+    width: KeptSide = 0
+    height: KeptSide = 0
+    references: Annotated[list[ArtifactRef], msgspec.Meta(max_length=8)] = []
+    seed: Seed = 0
+
+
 class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"):
     """Make one shot (output `video`), without type and without sound.
 
@@ -100,6 +116,45 @@ class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"
     first_frame: ArtifactRef | None = None
     last_frame: ArtifactRef | None = None
     continue_from: ArtifactRef | None = None
+    seed: Seed = 0
+
+
+class EditVideo(Envelope, frozen=True, kw_only=True, tag="edit_video.v1"):
+    """Change a video as the instruction says (output `video`), its size and length kept.
+
+    `mask` is a video as long, white where it may change; without it everything may. `strength` 1
+    follows the instruction most, 0 the video.
+    """
+
+    video: ArtifactRef
+    instruction: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
+    negative_prompt: Prompt = ""
+    mask: ArtifactRef | None = None
+    references: Annotated[list[ArtifactRef], msgspec.Meta(max_length=8)] = []
+    strength: Fraction = 1.0
+    seed: Seed = 0
+
+
+class AnimateCharacter(Envelope, frozen=True, kw_only=True, tag="animate_character.v1"):
+    """Let the person of a picture move as in a driving video (output `video`).
+
+    `animate` keeps the picture's own background; `replace` puts the person into the driving video.
+    `pose`, `face`, `background` and `mask` are what a tracker made of the driving video, each as
+    long as it, for models that do not read it raw. The output is as long as the driving video.
+    """
+
+    character: ArtifactRef
+    driving: ArtifactRef
+    mode: Literal["animate", "replace"] = "animate"
+    prompt: Prompt = ""
+    negative_prompt: Prompt = ""
+    width: Side
+    height: Side
+    fps: Fps = 30
+    pose: ArtifactRef | None = None
+    face: ArtifactRef | None = None
+    background: ArtifactRef | None = None
+    mask: ArtifactRef | None = None
     seed: Seed = 0
 
 
@@ -266,7 +321,10 @@ class PackageCampaign(Envelope, frozen=True, kw_only=True, tag="package_campaign
 Request = (
     GenerateText
     | GenerateImage
+    | EditImage
     | GenerateVideo
+    | EditVideo
+    | AnimateCharacter
     | GenerateMesh
     | GenerateMusic
     | GenerateSpeech

@@ -23,7 +23,10 @@ from contracts.operating import (
     SettleDead,
 )
 from contracts.requests import (
+    AnimateCharacter,
     ComposeMedia,
+    EditImage,
+    EditVideo,
     GenerateImage,
     GenerateMesh,
     GenerateMusic,
@@ -40,7 +43,10 @@ VERSION = "1.0.0"
 REQUESTS: dict[Capability, type[msgspec.Struct]] = {
     Capability.TEXT: GenerateText,
     Capability.IMAGE: GenerateImage,
+    Capability.IMAGE_EDIT: EditImage,
     Capability.VIDEO: GenerateVideo,
+    Capability.VIDEO_EDIT: EditVideo,
+    Capability.ANIMATION: AnimateCharacter,
     Capability.MESH: GenerateMesh,
     Capability.MUSIC: GenerateMusic,
     Capability.SPEECH: GenerateSpeech,

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from typing import NamedTuple
+
+import av
+from PIL import Image
 
 from contracts.artifacts import ArtifactRef
 from contracts.brief import Brand, Brief, Form, Palette, Product
 from contracts.capability import Capability
 from contracts.requests import (
+    AnimateCharacter,
     ArtDirection,
     Box,
     ComposeMedia,
+    EditImage,
+    EditVideo,
     GenerateImage,
     GenerateMesh,
     GenerateMusic,
@@ -30,16 +37,53 @@ from contracts.requests import (
 from contracts.script import EndCard
 
 JUNK = b"neither a picture nor a film nor a sound"
-FILES = {hashlib.sha256(JUNK).hexdigest(): JUNK}
+
+
+def _picture(width: int, height: int) -> Image.Image:
+    """A picture with an up, a down, a left and a right."""
+    picture = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    picture.paste((200, 60, 30), (width // 4, height // 4, width // 2, height // 2))
+    return picture
+
+
+def _png(width: int, height: int) -> bytes:
+    target = io.BytesIO()
+    _picture(width, height).save(target, "PNG")
+    return target.getvalue()
+
+
+def _film(width: int, height: int, frames: int, fps: int) -> bytes:
+    """An MP4 in which the picture turns."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for number in range(frames):
+            turned = _picture(width, height).rotate(number * 6)
+            container.mux(stream.encode(av.VideoFrame.from_image(turned)))
+        container.mux(stream.encode())
+    return target.getvalue()
+
+
+PICTURE = _png(96, 64)
+FILM = _film(96, 64, frames=8, fps=16)
+FILES = {hashlib.sha256(body).hexdigest(): body for body in (JUNK, PICTURE, FILM)}
 """Input artifacts of the samples, by hash."""
 
-_SHA256 = next(iter(FILES))
-_REF = ArtifactRef(
-    key=f"t/sha256/{_SHA256[:2]}/{_SHA256}",
-    sha256=_SHA256,
-    media_type="image/png",
-    size_bytes=len(JUNK),
-)
+
+def ref(body: bytes, media_type: str) -> ArtifactRef:
+    """The artifact that these bytes are."""
+    sha256 = hashlib.sha256(body).hexdigest()
+    return ArtifactRef(
+        key=f"t/sha256/{sha256[:2]}/{sha256}",
+        sha256=sha256,
+        media_type=media_type,
+        size_bytes=len(body),
+    )
+
+
+_REF = ref(JUNK, "image/png")
+_NO_FILM = ref(JUNK, "video/mp4")
 _BRIEF = Brief(
     campaign="sample",
     brand=Brand(name="Kestrel"),
@@ -82,6 +126,26 @@ SAMPLES: dict[Capability, Sample] = {
             prompt="a can of lemonade", width=96, height=64, seconds=0.5, fps=10, art=_ART
         ),
         GenerateVideo(prompt="a can", width=96, height=64, seconds=0.5, fps=10, art=_NO_PICTURE),
+    ),
+    Capability.IMAGE_EDIT: Sample(
+        EditImage(image=ref(PICTURE, "image/png"), instruction="turn the can to the left"),
+        EditImage(image=_REF, instruction="turn the can to the left"),
+    ),
+    Capability.VIDEO_EDIT: Sample(
+        EditVideo(video=ref(FILM, "video/mp4"), instruction="make it of paper"),
+        EditVideo(video=_NO_FILM, instruction="make it of paper"),
+    ),
+    Capability.ANIMATION: Sample(
+        AnimateCharacter(
+            character=ref(PICTURE, "image/png"),
+            driving=ref(FILM, "video/mp4"),
+            width=96,
+            height=64,
+            fps=16,
+        ),
+        AnimateCharacter(
+            character=_REF, driving=ref(FILM, "video/mp4"), width=96, height=64, fps=16
+        ),
     ),
     Capability.MESH: Sample(
         GenerateMesh(prompt="a can of lemonade", form=Form.CAN),
