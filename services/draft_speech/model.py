@@ -12,9 +12,10 @@ from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateSpeech
 from media.pcm import SAMPLE_RATE
+from media.voiceover import TRACK_LUFS, windows_of
 from media.wav import write_wav
 from services.draft_speech.reading import languages
-from services.draft_speech.track import TRACK_LUFS, VoiceTrack, speak_track, windows_of
+from services.draft_speech.track import VoiceTrack, speak_track
 from services.draft_speech.voice import voice_for
 
 _LABEL = "draft voice"

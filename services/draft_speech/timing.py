@@ -8,49 +8,16 @@ say when they begin.
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
+from media.voiceover import WordTime, heard_part, written_words
 from services.draft_speech.reading import Reading
 from services.draft_speech.synthesiser import Speech
 
-UNSPACED = frozenset({"ja", "zh"})
-"""Languages written without spaces between words."""
-
-_SPACED_WORD = re.compile(r"\S+")
-_UNSPACED_WORD = re.compile(r"[^\W\d_]{1,4}|[\d.,]+\S?|[^\w\s]+|\w")
 _QUIET = 10 ** (-46 / 20)
 _STEP = 0.005
-_TAIL_SECONDS = 0.03
 _SHORTEST_MS = 40
-
-
-class WordTime(NamedTuple):
-    """A written word, `begin`:`end` of the line, and when it is heard from the line's start."""
-
-    begin: int
-    end: int
-    start_ms: int
-    end_ms: int
-
-
-class Heard(NamedTuple):
-    """The part of a spoken line that is not silence."""
-
-    first: int
-    last: int
-
-
-def heard_part(speech: Speech) -> Heard:
-    """Return the first sample and the one after the last that can be heard."""
-    loud = np.flatnonzero(np.abs(speech.samples) > _QUIET)
-    if not len(loud):
-        return Heard(0, len(speech.samples))
-    tail = int(_TAIL_SECONDS * speech.hertz)
-    return Heard(int(loud[0]), min(len(speech.samples), int(loud[-1]) + tail))
 
 
 def time_words(text: str, language: str, reading: Reading, speech: Speech) -> list[WordTime]:
@@ -59,21 +26,17 @@ def time_words(text: str, language: str, reading: Reading, speech: Speech) -> li
     Times are counted from the first sound of the line. Words that nobody speaks (a dash) take
     their time from the word before.
     """
-    heard = heard_part(speech)
+    heard = heard_part(speech.samples, speech.hertz)
     offset = 1000 * heard.first / speech.hertz
     length = 1000 * (heard.last - heard.first) / speech.hertz
     marks = _marks(reading, speech, offset, length)
-    spans = [match.span() for match in _word_pattern(language).finditer(text)]
+    spans = written_words(text, language)
     starts = _starts(spans, marks, length)
     words = []
     for (begin, end), start, limit in zip(spans, starts, [*starts[1:], length], strict=True):
         stop = _fall_silent(speech, heard.first, start, limit)
         words.append(WordTime(begin, end, round(start), max(round(stop), round(start))))
     return words
-
-
-def _word_pattern(language: str) -> re.Pattern[str]:
-    return _UNSPACED_WORD if language in UNSPACED else _SPACED_WORD
 
 
 def _marks(
