@@ -1,1 +1,1 @@
-"""Pure picture and sound libraries shared by the draft engines, the composer and intake."""
+"""Pure picture, sound and script libraries shared by engines, the composer and intake."""

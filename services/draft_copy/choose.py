@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
+from media.script.words import is_banned
 from services.draft_copy.pack import Line, Story
-from services.draft_copy.reading import Reading, is_banned
+from services.draft_copy.reading import Reading
 
 HEADLINE_LIMIT = 34
 """Longer lines cannot be set big. `EASY` characters fit every ratio at full size."""

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib import resources
 
 import msgspec
 
 from contracts.brief import Brief, localized
 from contracts.script import CopyDeck, PlacementCopy
+from media.script.limits import cut, limits_of
+from media.script.words import is_banned
 from services.draft_copy import voices
-from services.draft_copy.reading import Reading, is_banned, read
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Characters that a platform's fields take; 0 where there is no such field."""
-
-    primary: int
-    headline: int
-    description: int
-    tags: int
-
-
-class LimitTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """limits.toml."""
-
-    platform: dict[str, Limits]
-    placement: dict[str, str]
-
-
-@cache
-def _table() -> LimitTable:
-    text = resources.files(__package__).joinpath("limits.toml").read_text("utf-8")
-    return msgspec.toml.decode(text, type=LimitTable)
-
-
-def limits_of(placement: str) -> Limits:
-    """Return the limits of a placement; every display size has those of responsive display."""
-    table = _table()
-    return table.platform[table.placement.get(placement, "display")]
+from services.draft_copy.reading import Reading, read
 
 
 class _Words(msgspec.Struct, frozen=True):
@@ -119,15 +91,6 @@ def _first(options: list[str], limit: int) -> str:
         return ""
     whole = (text for text in options if text and len(text) <= limit)
     return next(whole, "") or cut(options[-1], limit)
-
-
-def cut(text: str, limit: int) -> str:
-    """Cut a text at a word's end, with an ellipsis, where it is longer than the limit."""
-    if len(text) <= limit:
-        return text
-    head = text[: limit - 1]
-    whole, gap, _ = head.rpartition(" ")
-    return f"{(whole if gap and len(whole) > limit // 2 else head).rstrip(' ,;:–-')}…"  # noqa: RUF001 - a dash that stood between words
 
 
 def _sentence(text: str) -> str:

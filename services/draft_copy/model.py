@@ -11,8 +11,8 @@ from bus.worker.model import Files, Media, Report
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateText
+from media.script.markdown import deck_as_markdown
 from services.draft_copy.deck import write_deck
-from services.draft_copy.markdown import deck_as_markdown
 from services.draft_copy.pack import load_all
 from services.draft_copy.script_writer import write_script
 

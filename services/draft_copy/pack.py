@@ -1,8 +1,7 @@
-"""Line packs: what can be said in a language, as data, and the typography of that language."""
+"""Line packs: what can be said in a language, as data."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import msgspec
 
 from contracts.locale import LANGUAGES
-from services.draft_copy.numbers import NARROW, DurationNames
+from media.script.numbers import DurationNames
+from media.script.typography import typeset
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,33 +82,3 @@ def load_pack(language: str, region: str = "") -> Pack:
 def load_all() -> dict[str, Pack]:
     """Return every language's pack."""
     return {language: load_pack(language) for language in sorted(LANGUAGES)}
-
-
-_FRENCH = re.compile(r"[ \u00a0]([?!;:»])")
-_APOSTROPHE = re.compile(r"(?<=\w)'(?=\w)|(?<=s)'(?=\s)")
-_QUOTES = {
-    "de": ("„", "“"),
-    "fr": (f"«{NARROW}", f"{NARROW}»"),
-    "es": ("«", "»"),
-    "it": ("«", "»"),
-    "pt": ("“", "”"),
-    "ar": ("«", "»"),
-}
-_QUOTED = re.compile(r'"([^"]*)"')
-
-
-def typeset(text: str, language: str, *, quotes: bool = True) -> str:
-    """Return the text with the language's apostrophes, quotation marks and French thin spaces."""
-    text = _APOSTROPHE.sub("\N{RIGHT SINGLE QUOTATION MARK}", text)
-    if quotes:
-        opening, closing = _QUOTES.get(language, ("“", "”"))
-        text = _QUOTED.sub(lambda match: f"{opening}{match[1]}{closing}", text)
-    if language == "fr":
-        text = _FRENCH.sub(f"{NARROW}\\1", text).replace("« ", f"«{NARROW}")
-    return text
-
-
-def quoted(text: str, language: str) -> str:
-    """Return the text inside the language's quotation marks."""
-    opening, closing = _QUOTES.get(language, ("“", "”"))
-    return f"{opening}{text}{closing}"

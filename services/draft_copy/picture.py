@@ -9,8 +9,8 @@ from importlib import resources
 import msgspec
 
 from contracts.brief import Brief, Form, localized
+from media.script.storyboard import BREATH
 from services.draft_copy import signals
-from services.draft_copy.storyboard import BREATH
 
 
 class Picture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

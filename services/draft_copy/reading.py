@@ -10,8 +10,11 @@ from contracts.brief import Brief, Form, localized
 from contracts.errors import InvalidRequestError
 from contracts.locale import check_locale, language_of
 from contracts.script import Stat
-from services.draft_copy import numbers, signals
-from services.draft_copy.pack import Pack, load_pack, typeset
+from media.script import numbers
+from media.script.typography import typeset
+from media.script.words import is_banned, shown_address
+from services.draft_copy import signals
+from services.draft_copy.pack import Pack, load_pack
 
 _READY = frozenset([Form.CAN, Form.BOTTLE, Form.CUP])
 _VOLUME = re.compile(r"\b(\d+(?:[.,]\d+)?)[\s\u00a0]?(ml|cl|l|g|kg|oz)\b", re.IGNORECASE)
@@ -78,7 +81,7 @@ def read(brief: Brief, locale: str) -> Reading:
         tagline=own(brief.brand.tagline),
         offer=own(brief.offer),
         call=own(brief.call_to_action) or _call(pack, aim, brand, banned),
-        url=_shown(brief.product.url),
+        url=shown_address(brief.product.url),
         legal=own(brief.brand.legal),
         worlds=signals.worlds(brief, locale),
         tones=signals.tones(brief, locale),
@@ -161,23 +164,3 @@ def _speaks(text: str | dict[str, str], brief: Brief, language: str) -> bool:
     if best == 0:
         return languages == {language} if text.isascii() else language != "en"
     return scores[language] == best and (language == "en" or scores["en"] < best)
-
-
-def _shown(url: str) -> str:
-    """Return an address as people read it: no scheme, no `www.`, no final slash."""
-    return re.sub(r"\Ahttps?://(www\.)?", "", url.strip(), flags=re.IGNORECASE).rstrip("/")
-
-
-def is_banned(text: str, banned: list[str]) -> bool:
-    """Say whether the text holds a banned word: whole words, with any ending.
-
-    Arabic joins articles and prepositions to the word, so that there any place counts.
-    """
-    folded = text.casefold()
-    for word in banned:
-        if any("\u0600" <= c <= "\u06ff" for c in word):
-            if word in folded:
-                return True
-        elif re.search(rf"(?<!\w){re.escape(word)}", folded):
-            return True
-    return False

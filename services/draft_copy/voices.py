@@ -7,9 +7,10 @@ import msgspec
 from contracts.brief import Brief, localized
 from contracts.errors import InvalidRequestError
 from contracts.script import EndCard, ShotText
+from media.script.words import is_banned
 from services.draft_copy import choose
 from services.draft_copy.pack import Line, Story
-from services.draft_copy.reading import Reading, is_banned
+from services.draft_copy.reading import Reading
 
 LETTERS = "abcd"
 MAX_STATS = 3

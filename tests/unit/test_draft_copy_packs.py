@@ -12,9 +12,10 @@ import pytest
 
 from contracts.locale import LANGUAGES, language_of
 from contracts.text import check_line
+from media.script.typography import typeset
+from media.script.words import is_banned
 from services.draft_copy.choose import HEADLINE_LIMIT, shown, texts
-from services.draft_copy.pack import Line, Pack, Story, load_pack, typeset
-from services.draft_copy.reading import is_banned
+from services.draft_copy.pack import Line, Pack, Story, load_pack
 from services.draft_copy.signals import keywords
 
 pytestmark = pytest.mark.unit

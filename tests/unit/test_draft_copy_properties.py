@@ -15,12 +15,14 @@ from contracts.locale import LANGUAGES
 from contracts.placement import PLACEMENTS
 from contracts.script import CopyDeck, PlacementCopy, Script
 from contracts.text import check_line, strings
-from services.draft_copy import timing
-from services.draft_copy.deck import limits_of, write_deck
-from services.draft_copy.markdown import deck_as_markdown
+from media.script import timing
+from media.script.fitting import BUMPER_SHOTS, HASTE
+from media.script.limits import limits_of
+from media.script.markdown import deck_as_markdown
+from media.script.words import is_banned
+from services.draft_copy.deck import write_deck
 from services.draft_copy.pack import load_pack
-from services.draft_copy.reading import is_banned
-from services.draft_copy.script_writer import BUMPER_SHOTS, HASTE, write_script
+from services.draft_copy.script_writer import write_script
 
 pytestmark = pytest.mark.unit
 

@@ -10,8 +10,8 @@ import pytest
 from contracts.brief import Brief, Fact
 from contracts.errors import InvalidRequestError
 from contracts.script import Script, ShotKind, Stat
-from services.draft_copy import timing
-from services.draft_copy.numbers import NARROW, NO_BREAK, amount, stat
+from media.script import timing
+from media.script.numbers import NARROW, NO_BREAK, amount, stat
 from services.draft_copy.pack import load_pack
 from services.draft_copy.script_writer import write_script
 

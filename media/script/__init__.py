@@ -1,0 +1,1 @@
+"""What every writer of scripts and copy shares: shots, their seconds, figures, limits, type."""
