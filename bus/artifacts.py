@@ -19,7 +19,7 @@ import urllib3
 from bus.durability import Syncer
 from bus.s3 import CHUNK, S3, Stat, StoreRefusedError
 from bus.trash import read_through
-from contracts.artifacts import ArtifactRef, artifact_key, receipt_key
+from contracts.artifacts import ArtifactRef, artifact_key, note_key, receipt_key
 from contracts.errors import ArtifactMissingError, StoreUnavailableError, TooLargeError
 
 if TYPE_CHECKING:
@@ -187,7 +187,15 @@ class Artifacts:
 
     async def put_receipt(self, tenant: str, service: str, job_id: str, body: bytes) -> bytes:
         """Write what a service stored for a job, once; return the one that is there."""
-        key = receipt_key(tenant, service, job_id)
+        return await self._put_first(receipt_key(tenant, service, job_id), body)
+
+    async def put_note(
+        self, tenant: str, service: str, job_id: str, name: str, body: bytes
+    ) -> bytes:
+        """Write a note that a service keeps of a job, once; return the one that is there."""
+        return await self._put_first(note_key(tenant, service, job_id, name), body)
+
+    async def _put_first(self, key: str, body: bytes) -> bytes:
         digest = hashlib.sha256(body).hexdigest()
         mine = await self._s3.call(
             lambda: self._s3.put_once(key, body, "application/json", digest, len(body))
@@ -196,8 +204,15 @@ class Artifacts:
 
     async def get_receipt(self, tenant: str, service: str, job_id: str) -> bytes | None:
         """Return the receipt, or None."""
+        return await self._read_if_there(receipt_key(tenant, service, job_id))
+
+    async def get_note(self, tenant: str, service: str, job_id: str, name: str) -> bytes | None:
+        """Return a note, or None."""
+        return await self._read_if_there(note_key(tenant, service, job_id, name))
+
+    async def _read_if_there(self, key: str) -> bytes | None:
         try:
-            return await self.read(receipt_key(tenant, service, job_id))
+            return await self.read(key)
         except ArtifactMissingError:
             return None
 

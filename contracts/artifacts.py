@@ -40,6 +40,11 @@ def receipt_key(tenant: str, service: str, job_id: str) -> str:
     return f"{tenant}/out/{service}/{job_id}"
 
 
+def note_key(tenant: str, service: str, job_id: str, name: str) -> str:
+    """Return the key of a note that a service keeps of a job until it is over; no id has a dot."""
+    return f"{receipt_key(tenant, service, job_id)}.{name}"
+
+
 def staging_key(tenant: str, upload_id: str) -> str:
     """Return the key that a client's presigned upload writes to, before it is checked."""
     return f"{tenant}/upload/{upload_id}"

@@ -113,6 +113,17 @@ def limited(task, request, report, files):
             raise RateLimitedError("not so fast", retry_after_seconds=task["after"])
     yield from make(task, request, report, files)
 
+def order(task, request, report, files):
+    mine = str(os.getpid())
+    if files.keep("order", mine) == mine:
+        with open(task["orders"], "a", encoding="ascii") as orders:
+            orders.write("ordered\\n")
+        files.keep("number", "n1", at_once=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    assert files.kept("number") == "n1"
+    assert files.kept("nothing") == ""
+    yield from make(task, request, report, files)
+
 def die(task, request, report, files):
     os.kill(os.getpid(), signal.SIGKILL)
     yield

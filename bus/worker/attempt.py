@@ -26,8 +26,9 @@ from bus.worker.frames import RunJob, Ticked
 from bus.worker.holding import Hold
 from bus.worker.inputs import InputCache
 from bus.worker.model import Media
+from bus.worker.notes import Notes
 from bus.worker.pool import Pool, UnloadableError
-from bus.worker.process import ModelProcess
+from bus.worker.process import ModelProcess, OnKeep
 from bus.worker.progress import Reporter
 from bus.worker.spool import SYNC_FROM_SECONDS, Finished, Litter, Made, Spool, reference
 from bus.worker.state import State
@@ -70,6 +71,7 @@ class Bench:
         self.switch = Switch(bus, service.name, self.state)
         self.pool = Pool(service, self.state)
         self.inputs = InputCache(spool.inputs, artifacts)
+        self.notes = Notes(spool.notes, artifacts)
 
 
 class _OffError(Exception):
@@ -218,7 +220,7 @@ class Attempt:
         await self._check_on()  # the inputs and the loading may have taken long
         self._process = process
         try:
-            media = await process.run(frame, on_tick)
+            media = await process.run(frame, on_tick, self._on_keep)
             if tasks:
                 await asyncio.gather(*tasks, return_exceptions=True)  # what comes later is newer
             return media  # noqa: TRY300 - reads as the order of events
@@ -227,6 +229,12 @@ class Attempt:
             raise
         finally:
             self._process = None
+
+    @property
+    def _on_keep(self) -> OnKeep | None:
+        if not self._bench.service.manifest.resources.keep_receipt:
+            return None
+        return lambda note: self._patiently(lambda: self._bench.notes.keep(self._job, note))
 
     async def _kept(self, made: Made) -> _Stored:
         """Store a run's outputs; first into the spool, unless making them again costs less."""

@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 import traceback
+from base64 import b64encode
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import index
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from bus.worker.frames import (
     CancelJob,
     Done,
     Failed,
+    Keep,
+    Kept,
     Made,
     Ready,
     RunJob,
@@ -36,7 +39,7 @@ from bus.worker.frames import (
     command_decoder,
     line,
 )
-from bus.worker.model import Media, Model
+from bus.worker.model import PREVIEW_BYTES, Media, Model
 from contracts.artifacts import ArtifactRef
 from contracts.errors import (
     AdgenxError,
@@ -124,6 +127,7 @@ class Inbox:
         self._poll.register(descriptor, select.POLLIN)
         self._text = b""
         self._runs: deque[RunJob] = deque()
+        self._kept: deque[str] = deque()
         self._cancelled = ""
         self._look_at = 0.0
         self._lock = threading.Lock()
@@ -136,6 +140,13 @@ class Inbox:
                     self._read()
                 run = self._runs.popleft()
             yield run
+
+    def kept(self) -> str:
+        """Wait for the worker's answer to a note."""
+        with self._lock:
+            while not self._kept:
+                self._read()
+            return self._kept.popleft()
 
     def cancelled(self, job_id: str) -> bool:
         """Say whether this job is no longer wanted. Cheap, and for any thread."""
@@ -159,17 +170,24 @@ class Inbox:
             match command_decoder.decode(text):
                 case CancelJob(job_id=job_id):
                     self._cancelled = job_id
+                case Kept(body=body):
+                    self._kept.append(body)
                 case RunJob() as run:
                     self._cancelled = ""  # what came before it was a late cancel of the run before
                     self._runs.append(run)
 
 
 class JobFiles:
-    """Files of one job: inputs that the worker has brought, and fresh paths in its scratch."""
+    """Files of one job: inputs that the worker has brought, and fresh paths in its scratch; and
+    its notes, which the worker keeps.
+    """
 
-    def __init__(self, inputs: dict[str, str], scratch: Path) -> None:
+    def __init__(
+        self, inputs: dict[str, str], scratch: Path, ask: Callable[[Keep], str] | None = None
+    ) -> None:
         self._inputs = inputs
         self._scratch = scratch
+        self._ask = ask
         self._numbers = itertools.count()
 
     def path(self, ref: ArtifactRef) -> Path:
@@ -182,6 +200,19 @@ class JobFiles:
     def new(self, suffix: str) -> Path:
         """Return the path of a file that does not exist yet."""
         return self._scratch / f"{next(self._numbers)}{suffix}"
+
+    def keep(self, name: str, body: str, *, at_once: bool = False) -> str:
+        """Keep a note, once; return the one that is there."""
+        return self._note(Keep(name=name, body=body, at_once=at_once))
+
+    def kept(self, name: str) -> str:
+        """Return what a note says, empty if there is none."""
+        return self._note(Keep(name=name))
+
+    def _note(self, frame: Keep) -> str:
+        if self._ask is None:
+            raise ModelFailedError("nobody keeps notes here")
+        return self._ask(frame)
 
 
 def end_group() -> None:
@@ -245,10 +276,15 @@ def failed(error: BaseException) -> Failed:
 def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
     """Run the model once and tell what came of it."""
 
-    def report(done: int, total: int, phase: str) -> None:
+    def report(done: int, total: int, phase: str, preview: bytes | None = None) -> None:
         if inbox.cancelled(job.job_id):
             raise JobCancelledError("the job was cancelled")
-        pipe.tick(Ticked(done=index(done), total=index(total), phase=phase))
+        shown = b64encode(preview).decode() if preview and len(preview) <= PREVIEW_BYTES else ""
+        pipe.tick(Ticked(done=index(done), total=index(total), phase=phase, preview=shown))
+
+    def ask(note: Keep) -> str:
+        pipe.send(note)
+        return inbox.kept()
 
     scratch = Path(job.scratch)
     try:
@@ -257,7 +293,7 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
         pipe.send(failed(SpoolError(f"the worker's disk: {error.strerror}")))
         return
     try:
-        for media in model.run(job.request, report, JobFiles(job.inputs, scratch)):
+        for media in model.run(job.request, report, JobFiles(job.inputs, scratch, ask)):
             if not isinstance(media, Media):
                 raise TypeError(f"run() yielded {type(media).__name__}, not Media")  # noqa: TRY301 - reported below like every mistake of a model
             if inbox.cancelled(job.job_id):

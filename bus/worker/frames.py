@@ -9,6 +9,8 @@ the model's code runs. What the model prints goes to standard error, and from th
     {"frame":"run","job_id":"a", ...} ->
                                       <-     {"frame":"progress","done":1,"total":9,"phase":"shots"}
     {"frame":"cancel","job_id":"a"}   ->     (at any time; too late is no error)
+                                      <-     {"frame":"keep","name":"order","body":"…"}
+    {"frame":"kept","body":"…"}       ->     (where the service keeps receipts: see NotedFiles)
                                       <-     {"frame":"media","media":{"path":"/…/0.mp4",…}}
                                       <-     {"frame":"done"}   or   {"frame":"failed","error":{…}}
     (the next run)                    ->
@@ -23,7 +25,7 @@ from __future__ import annotations
 
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -51,6 +53,12 @@ class CancelJob(_Frame, frozen=True, kw_only=True, tag="cancel"):
     job_id: str
 
 
+class Kept(_Frame, frozen=True, kw_only=True, tag="kept"):
+    """What a note says; empty if there is none."""
+
+    body: str = ""
+
+
 class Ready(_Frame, frozen=True, kw_only=True, tag="ready"):
     """The model is loaded."""
 
@@ -58,11 +66,20 @@ class Ready(_Frame, frozen=True, kw_only=True, tag="ready"):
 
 
 class Ticked(_Frame, frozen=True, kw_only=True, tag="progress"):
-    """`done` of `total` steps of a phase are done."""
+    """`done` of `total` steps of a phase are done; `preview` is a small JPEG as base64."""
 
     done: int
     total: int
     phase: str
+    preview: str = ""
+
+
+class Keep(_Frame, frozen=True, kw_only=True, tag="keep"):
+    """Keep a note of this job, once; the answer is `kept`. Without a body it only asks."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9]{1,32}\Z")]
+    body: str = ""
+    at_once: bool = False
 
 
 class Made(_Frame, frozen=True, kw_only=True, tag="media"):
@@ -82,8 +99,8 @@ class Failed(_Frame, frozen=True, kw_only=True, tag="failed"):
     traceback: str = ""
 
 
-Command = RunJob | CancelJob
-Answer = Ready | Ticked | Made | Done | Failed
+Command = RunJob | CancelJob | Kept
+Answer = Ready | Ticked | Keep | Made | Done | Failed
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of the longest frame that a worker reads."""
@@ -108,7 +125,7 @@ def _decode_other(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's ho
     return kind(value)
 
 
-command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(RunJob | CancelJob)
+command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(RunJob | CancelJob | Kept)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(
-    Ready | Ticked | Made | Done | Failed, dec_hook=_decode_other
+    Ready | Ticked | Keep | Made | Done | Failed, dec_hook=_decode_other
 )

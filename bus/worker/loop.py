@@ -316,6 +316,8 @@ class Loop:
         await ack(self._bus, delivery)
         if self._bench.spool.holds(job.job_id):
             await asyncio.to_thread(self._bench.spool.remove, job.job_id)
+        if self._bench.service.manifest.resources.keep_receipt:
+            await asyncio.to_thread(self._bench.notes.forget, job.job_id)
 
     async def _bury(self, job: Job, run: Run) -> None:
         buried = Buried(job=job, run=run, at=run.ended_at)

@@ -24,6 +24,9 @@ import msgspec
 from contracts.artifacts import ArtifactRef
 from contracts.manifest import Manifest
 
+PREVIEW_BYTES = 24_000
+"""Of a preview at most; a larger one is left out."""
+
 
 class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One finished output file. `name` is its role within the job, unique among its outputs.
@@ -45,8 +48,10 @@ class Media(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Report(Protocol):
     """Tells how far the job is. Cheap: call it as often as there is news."""
 
-    def __call__(self, done: int, total: int, phase: str) -> None:
+    def __call__(self, done: int, total: int, phase: str, preview: bytes | None = None) -> None:
         """Say that `done` of `total` steps are done, `phase` in one word (`frames`, `encode`).
+
+        `preview` is a small JPEG of what there is so far, of at most `PREVIEW_BYTES`.
 
         Raises contracts.errors.JobCancelledError once the job is no longer wanted: let it pass.
         A model that does not report for `stall_seconds` (service.toml) is taken for hung.
@@ -67,6 +72,24 @@ class Files(Protocol):
 
         It lies in the job's scratch folder, which is removed when the job is over.
         """
+
+
+class NotedFiles(Files, Protocol):
+    """The files of a job whose service has `keep_receipt`: notes that outlive whatever ends it.
+
+    They are for work that must not be asked for twice, since it is paid: the next attempt at the
+    job, on whatever machine, reads what the one before has written.
+    """
+
+    def keep(self, name: str, body: str, *, at_once: bool = False) -> str:
+        """Keep a note under a name of `a` to `z` and digits, once; return the one that is there.
+
+        It is stored durably when this returns, however long the store is away. `at_once` puts it
+        on this machine's disk before: for what cannot be learnt again.
+        """
+
+    def kept(self, name: str) -> str:
+        """Return what a note says, empty if there is none."""
 
 
 class Model(Protocol):

@@ -12,8 +12,7 @@ import os
 import signal
 import stat
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +25,8 @@ from bus.worker.frames import (
     CancelJob,
     Done,
     Failed,
+    Keep,
+    Kept,
     Made,
     Ready,
     RunJob,
@@ -34,6 +35,7 @@ from bus.worker.frames import (
     line,
 )
 from bus.worker.model import Media
+from bus.worker.oom import OomWatch, oom_kills
 from contracts.errors import (
     AdgenxError,
     ChildLostError,
@@ -53,45 +55,12 @@ LAST_WORDS_SECONDS = 0.5
 """How long an ended process's pipe is still read."""
 LOAD_SECONDS = 120.0
 """Any model may take this long to load; one that says more in its manifest, four times that."""
-OOM_FRESH_SECONDS = 1.0
-"""A run that began within this of another's beginning takes over its count of memory kills."""
 _PRINTED_LIMIT = 400
 _ROOT = Path(__file__).resolve().parents[2]
 _WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_")
 
 OnTick = Callable[[Ticked], None]
-
-
-def oom_kills() -> int:
-    """Return how many processes this kernel has ended for want of memory."""
-    with contextlib.suppress(OSError), Path("/proc/vmstat").open(encoding="ascii") as file:
-        for row in file:
-            name, _, value = row.partition(" ")
-            if name == "oom_kill":
-                return int(value)
-    return 0
-
-
-class OomWatch:
-    """How many processes the kernel had ended for their memory when a run began, or just before.
-
-    Asking costs as much as sending a job, so that short runs share an answer.
-    """
-
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count = count
-        self._before = count()
-        self._asked_at = time.monotonic()
-
-    def begin(self) -> None:
-        """Take note that a run begins."""
-        now = time.monotonic()
-        if now - self._asked_at >= OOM_FRESH_SECONDS:
-            self._before, self._asked_at = self._count(), now
-
-    def struck(self) -> bool:
-        """Say whether the kernel has ended any process since then."""
-        return self._count() > self._before
+OnKeep = Callable[[Keep], Awaitable[str]]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -237,8 +206,8 @@ class ModelProcess:
             case frame:
                 raise self._misspoke(frame)
 
-    async def run(self, job: RunJob, on_tick: OnTick) -> list[Media]:
-        """Run one job and return its outputs.
+    async def run(self, job: RunJob, on_tick: OnTick, on_keep: OnKeep | None = None) -> list[Media]:
+        """Run one job and return its outputs; `on_keep` keeps its notes, where the service has any.
 
         Raises what the model raised if that is one of ours; ModelFailedError, OutOfMemoryError,
         StalledError or ChildLostError for what happened to it; JobCancelledError after `cancel`.
@@ -247,19 +216,21 @@ class ModelProcess:
         self._oom.begin()
         self._send(job)
         try:
-            return await self._outputs(job, on_tick)
+            return await self._outputs(job, on_tick, on_keep)
         finally:
             self._job_id = ""
             if self._cancelling is not None:
                 self._cancelling.cancel()
                 self._cancelling = None
 
-    async def _outputs(self, job: RunJob, on_tick: OnTick) -> list[Media]:
+    async def _outputs(self, job: RunJob, on_tick: OnTick, on_keep: OnKeep | None) -> list[Media]:
         made: list[Media] = []
         while True:
             match await self._next(self._service.manifest.resources.stall_seconds, "running"):
                 case Ticked() as tick:
                     on_tick(tick)
+                case Keep() as note:
+                    await self._keep(note, on_keep)
                 case Made(media=media):
                     made.append(self._checked(media, job, made))
                 case Done():
@@ -270,6 +241,18 @@ class ModelProcess:
                     raise self._failed(failed)
                 case frame:
                     raise self._misspoke(frame)
+
+    async def _keep(self, note: Keep, on_keep: OnKeep | None) -> None:
+        """Answer a note; while nobody can keep it the model waits, and its stall clock with it."""
+        if on_keep is None:
+            self.kill()  # it waits for an answer that will not come
+            raise ModelFailedError("a note was to be kept, but the service has no keep_receipt")
+        try:
+            body = await on_keep(note)
+        except BaseException:
+            self.kill()
+            raise
+        self._send(Kept(body=body))
 
     def cancel(self) -> None:
         """Stop the run: by asking, and by force if that does not help. `run` raises soon."""
@@ -290,7 +273,7 @@ class ModelProcess:
         await self.exited()
         self._transport.close()
 
-    def _send(self, frame: RunJob | CancelJob) -> None:
+    def _send(self, frame: RunJob | CancelJob | Kept) -> None:
         stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
         stdin.write(line(frame))
 

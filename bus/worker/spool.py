@@ -2,6 +2,7 @@
 
     <spool>/<service>/work/<worker>/<n>/     scratch of running jobs; a dead worker's is swept
     <spool>/<service>/done/<job_id>/         outputs, and result.json written after their bytes
+    <spool>/<service>/notes/<job_id>.<name>  notes of paid work: see notes.py
     <spool>/<service>/inputs/<sha256>        input artifacts, least recently used leave first
 
 A store that is away, or a worker that is killed after the model has finished, costs no second run:
@@ -24,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from bus.artifacts import sha256_of
+from bus.worker import notes
 from bus.worker.model import Media
 from contracts import canonical
 from contracts.artifacts import ArtifactRef, artifact_key
@@ -66,9 +68,10 @@ class Spool:
         self._done = root / service / "done"
         self._work = root / service / "work"
         self.inputs = root / service / "inputs"
+        self.notes = root / service / "notes"
         self._revision = revision
         self._numbers = itertools.count()
-        for folder in (self._done, self._work, self.inputs):
+        for folder in (self._done, self._work, self.inputs, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
         self._sweep(time.time())
         self._own, self._lock = _occupy(self._work)
@@ -147,6 +150,7 @@ class Spool:
             with contextlib.suppress(FileNotFoundError):
                 if now - folder.stat().st_mtime > KEEP_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
+        notes.sweep(self.notes, now)
         for part in self.inputs.glob(".*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if now - part.stat().st_mtime > PART_SECONDS:

@@ -62,9 +62,10 @@ class Tidier:
         return len(torn)
 
     async def _is_spent(self, key: str, census: Census) -> bool:
-        """Say whether nobody will ever adopt this receipt: its run has ended, or is gone."""
-        _, _, service, *rest = key.split("/")
-        if key in census.live_receipts or len(rest) != 1 or not is_id(rest[0]):
+        """Say whether nobody will ever read this receipt or note: its run has ended, or is gone."""
+        receipt = key.partition(".")[0]  # a note of a job has a name after its receipt's key
+        _, _, service, *rest = receipt.split("/")
+        if receipt in census.live_receipts or len(rest) != 1 or not is_id(rest[0]):
             return False
         run = await self._runs.get(run_key(service, rest[0]))
         return run is None or run.value.state.terminal

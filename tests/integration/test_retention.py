@@ -20,7 +20,7 @@ from bus.connection import Bus
 from bus.gate import StoredMessage
 from bus.records import Records
 from contracts import events, subjects
-from contracts.artifacts import ArtifactRef, artifact_key, receipt_key, staging_key
+from contracts.artifacts import ArtifactRef, artifact_key, note_key, receipt_key, staging_key
 from contracts.assets import Asset, AssetRole, Rights, UploadRecord
 from contracts.brief import Brand, Brief, Product
 from contracts.campaign import CampaignRecord, CampaignState
@@ -524,6 +524,10 @@ async def test_receipts_uploads_and_torn_ones_go_with_their_time(house: House) -
     store = house.artifacts
     await store.put_receipt(TENANT, "fake", over.job_id, b"[]")
     await store.put_receipt(TENANT, "fake", "unknown", b"[]")
+    await store.put_note(TENANT, "fake", over.job_id, "order1", b"n1")
+    running = await house.job("c", "r2")
+    await house.run_of(running, state=RunState.CLAIMED)
+    await store.put_note(TENANT, "fake", running.job_id, "order1", b"n2")
     for upload_id in ("promised", "abandoned"):
         await _staged(store, upload_id)
     promised = UploadRecord(
@@ -544,7 +548,8 @@ async def test_receipts_uploads_and_torn_ones_go_with_their_time(house: House) -
     state = await house.sweep_after(GRACE)
     assert (state.uploads, state.unfinished) == (1, 1)
     left = [s.key async for page in store.objects.pages("") for s in page]
-    assert left == [staging_key(TENANT, "promised")]
+    kept = note_key(TENANT, "fake", running.job_id, "order1")
+    assert left == [kept, staging_key(TENANT, "promised")]
     assert receipt_key(TENANT, "fake", over.job_id) not in left
     assert [r.key for r in await house.uploads.under()] == [f"{TENANT}.promised"]
 

@@ -436,6 +436,29 @@ async def test_a_receipt_saves_the_run_where_the_spool_is_lost(rig: Rig, tmp_pat
     assert (run.outputs, len(script.runs)) == (first.outputs, 1)
 
 
+async def test_what_was_ordered_once_is_known_to_the_next_attempt(rig: Rig, tmp_path: Path) -> None:
+    service = write_service(tmp_path / "services", keep_receipt=True)
+    script = Script(tmp_path / "s", "order", orders=str(tmp_path / "orders"))
+    async with working(rig.settings, service):
+        job = await rig.ask(script.request())
+        run = await rig.ended(job)
+    assert (run.state, len(script.runs)) == (RunState.OK, 2)
+    assert (tmp_path / "orders").read_text() == "ordered\n"
+    assert await rig.artifacts.get_note(TENANT, NAME, job.job_id, "number") == b"n1"
+    assert not list((rig.settings.spool_dir / NAME / "notes").iterdir()), "it is over here"
+
+
+async def test_who_keeps_no_receipts_keeps_no_notes(rig: Rig, tmp_path: Path) -> None:
+    service = write_service(tmp_path / "services", keep_receipt=False)
+    script = Script(tmp_path / "s", "order", orders=str(tmp_path / "orders"))
+    async with working(rig.settings, service):
+        job = await rig.ask(script.request())
+        run = await rig.ended(job)
+    assert run.error is not None
+    assert (run.error.code, len(script.runs)) == ("MODEL_FAILED", 1)
+    assert not (tmp_path / "orders").exists()
+
+
 async def test_several_jobs_at_once_have_a_process_each(rig: Rig, tmp_path: Path) -> None:
     service = write_service(tmp_path / "services", concurrency=3)
     scripts = [Script(tmp_path / f"s{n}", "wait") for n in range(3)]
