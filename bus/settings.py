@@ -73,6 +73,22 @@ def default_data_dir(environ: Mapping[str, str]) -> Path:
     return root / "adgenx"
 
 
+def data_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of everything that is kept: ADGENX_DATA_DIR, else the XDG one."""
+    return Path(environ.get(f"{PREFIX}DATA_DIR", "") or default_data_dir(environ))
+
+
+def models_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of weights: ADGENX_MODELS_DIR, else `models` in the data directory."""
+    return Path(environ.get(f"{PREFIX}MODELS_DIR", "") or data_dir(environ) / "models")
+
+
+def secrets_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of secrets: what is told, else systemd's, else `secrets` in the data."""
+    named = environ.get(f"{PREFIX}SECRETS_DIR", "") or environ.get("CREDENTIALS_DIRECTORY", "")
+    return Path(named or data_dir(environ) / "secrets")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a process may be told from outside; each field is `ADGENX_<FIELD IN CAPITALS>`.
 
@@ -104,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     data_dir: Path = Path("/nonexistent")
     spool_dir: Path = Path("/nonexistent")
+    models_dir: Path = Path("/nonexistent")  # weights: <owner>--<name>/ as on their hub
     services_path: str = ""
     tenant: Id = "default"
     ack_wait_seconds: Seconds = 30.0
@@ -150,10 +167,10 @@ def _decode(kind: type[Any], value: object) -> Any:  # noqa: ANN401 - msgspec's 
     raise NotImplementedError(kind)
 
 
-def _from_endpoints(data_dir: Path) -> dict[str, str]:
+def _from_endpoints(folder: Path) -> dict[str, str]:
     """Return what the embedded servers of this data directory say of themselves."""
     try:
-        raw = (data_dir / ENDPOINTS_FILE).read_bytes()
+        raw = (folder / ENDPOINTS_FILE).read_bytes()
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -172,13 +189,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     environ = os.environ if environ is None else environ
     fields = set(Settings.__struct_fields__) - {"disabled_services"}  # told by USE_<SERVICE>
     given = {f: environ[v] for f in fields if environ.get(v := PREFIX + f.upper(), "") != ""}
-    given.setdefault("data_dir", str(default_data_dir(environ)))
-    data_dir = Path(given["data_dir"])
-    given.setdefault("spool_dir", str(data_dir / "spool"))
-    given.setdefault(
-        "secrets_dir", environ.get("CREDENTIALS_DIRECTORY", "") or f"{data_dir}/secrets"
-    )
-    found = _from_endpoints(data_dir)
+    folder = data_dir(environ)
+    given.setdefault("data_dir", str(folder))
+    given.setdefault("spool_dir", str(folder / "spool"))
+    given.setdefault("models_dir", str(models_dir(environ)))
+    given.setdefault("secrets_dir", str(secrets_dir(environ)))
+    found = _from_endpoints(folder)
     # A foreign server must never be offered the embedded one's keys, so each group is all or none.
     for group in ("nats_", "s3_"):
         if f"{group}url" not in given and f"{group}endpoint" not in given:

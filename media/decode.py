@@ -37,9 +37,26 @@ def frames(path: Path, first: int = 0, end: int | None = None) -> Iterator[Plane
                 if end is not None and n >= end:
                     return
                 if n >= first:
-                    yield from_frame(frame)
+                    yield from_frame(_as_planes(frame))
     except (av.FFmpegError, IndexError) as error:
         raise VideoUnreadableError(f"{path.name}: {error}") from error
+
+
+def rate(path: Path) -> float:
+    """Return how many pictures a second of a film has. Raises VideoUnreadableError."""
+    try:
+        with av.open(str(path)) as container:
+            return float(cast("Any", container.streams.video[0].average_rate))
+    except (av.FFmpegError, IndexError, TypeError) as error:
+        raise VideoUnreadableError(f"{path.name}: {error}") from error
+
+
+def _as_planes(frame: av.VideoFrame) -> av.VideoFrame:
+    """Return a frame as yuv420p of even sides, whatever a foreign film is coded as."""
+    width, height = frame.width & ~1, frame.height & ~1
+    if frame.format.name == "yuv420p" and (width, height) == (frame.width, frame.height):
+        return frame
+    return frame.reformat(width, height, "yuv420p")
 
 
 def from_frame(frame: av.VideoFrame) -> Planes:

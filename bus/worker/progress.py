@@ -66,5 +66,6 @@ class Reporter:
             fraction=self._fraction,
             attempt=self._attempt,
             at=time.time(),
+            preview=frame.preview,
             labels=self._job.labels,
         )

@@ -1,0 +1,89 @@
+"""Models that run elsewhere: where they listen, what lets us in, and whether they answer.
+
+A server on this machine or its network is asked for its health. A provider on the internet, which
+needs a key, is not asked for anything that nobody has ordered: there the key alone counts.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import urllib3
+
+from bus.settings import PREFIX, Secret, SettingsError
+from contracts.endpoint import EndpointSection
+from contracts.errors import AdgenxError
+from contracts.manifest import Manifest
+
+HEALTH_SECONDS = 3.0
+_SCHEMES = ("http", "https", "grpc", "grpcs")
+_OK, _FIRST_REFUSAL = 200, 300
+_PORTS = {"http": 80, "https": 443, "grpc": 50051, "grpcs": 443}
+
+
+def variable(manifest: Manifest) -> str:
+    """Return the variable of the environment that says where a service's model listens."""
+    return f"{PREFIX}{manifest.name.upper()}_URL"
+
+
+def url_of(manifest: Manifest, environ: Mapping[str, str]) -> str:
+    """Return where the model listens, without a slash at the end. Raises SettingsError."""
+    endpoint = _endpoint(manifest)
+    url = (environ.get(variable(manifest), "") or endpoint.url).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
+        raise SettingsError(f"{variable(manifest)} is no address of a server")
+    return url
+
+
+def key_of(manifest: Manifest, secrets_dir: Path) -> Secret:
+    """Return the key that the service is let in with; empty where there is none."""
+    name = _endpoint(manifest).secret
+    if not name:
+        return Secret("")
+    try:
+        return Secret((secrets_dir / name).read_text(encoding="utf-8").strip())
+    except OSError:
+        return Secret("")
+
+
+def unready(manifest: Manifest, environ: Mapping[str, str], secrets_dir: Path) -> str:
+    """Return why the model behind the endpoint can take no request, "" if it can. Blocks."""
+    endpoint = _endpoint(manifest)
+    try:
+        url = url_of(manifest, environ)
+    except AdgenxError as error:
+        return error.message
+    secure = urlsplit(url).scheme in ("https", "grpcs")
+    if secure and endpoint.secret:
+        if key_of(manifest, secrets_dir):
+            return ""
+        return f"no key: put it into {endpoint.secret} in the secrets folder"
+    why = _unhealthy(url, endpoint)
+    return f"{url} {why}: start it, or set {variable(manifest)}" if why else ""
+
+
+def _endpoint(manifest: Manifest) -> EndpointSection:
+    if manifest.endpoint is None:
+        raise SettingsError(f"{manifest.name} has no [endpoint]")
+    return manifest.endpoint
+
+
+def _unhealthy(url: str, endpoint: EndpointSection) -> str:
+    parts = urlsplit(url)
+    if endpoint.format == "grpc":
+        address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
+        try:
+            socket.create_connection(address, HEALTH_SECONDS).close()
+        except OSError:
+            return "does not answer"
+        return ""
+    with urllib3.PoolManager(retries=False, timeout=HEALTH_SECONDS) as pool:
+        try:
+            answer = pool.request("GET", url + endpoint.health, redirect=False)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return "does not answer"
+    return "" if _OK <= answer.status < _FIRST_REFUSAL else f"is not ready ({answer.status})"
