@@ -6,7 +6,13 @@ OUT ?= out
 SCALE ?= 1
 WORKERS ?= 2
 COUNT ?= 1000000
+# 0: without the models' own libraries, some gigabytes where pip takes torch for CUDA; their tests
+# are then skipped, loudly. The index to take torch from, if not pip's own, is TORCH_INDEX.
+MODELS ?= 1
+TORCH_INDEX ?=
 STAMP := $(VENV)/.installed
+MODELS_STAMP := $(VENV)/.installed-models
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 
@@ -18,13 +24,19 @@ setup: $(STAMP) ## make the virtual environment
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,draft,otel,dev]'
+	$(PIP) --editable '.[embedded,draft,otel,dev]'
+	touch $@
+
+models: $(MODELS_STAMP) ## install what the production models run on: torch, diffusers, transformers
+
+$(MODELS_STAMP): $(STAMP)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) --editable '.[models,riva]'
 	touch $@
 
 demo: setup ## make the example campaign; the package is left in out/kestrel
 	$(BIN)/adgenx run examples/kestrel.yaml --scale $(SCALE) --out $(OUT)/kestrel
 
-test: setup check ## run the checks and the tests
+test: setup $(if $(filter-out 0,$(MODELS)),models) check ## run the checks and the tests
 	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: setup ## lint, types, import rules
@@ -84,4 +96,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup demo test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean
+.PHONY: help setup models demo test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean
