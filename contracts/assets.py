@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -10,13 +11,18 @@ from contracts.artifacts import ArtifactRef, Sha256
 
 MAX_UPLOAD_BYTES = 64 * 1024 * 1024
 
+AssetId = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_-]{0,29}\Z")]
+"""What a brief calls one of its assets where it names it elsewhere."""
+
 
 class AssetRole(StrEnum):
-    """What an asset is for."""
+    """What an asset is for. A person is a picture; a driving video lends that person its motion."""
 
     LOGO = "logo"
     PRODUCT = "product"
     REFERENCE = "reference"
+    PERSON = "person"
+    DRIVING = "driving"
     AUDIO = "audio"
     FONT = "font"
 
@@ -35,10 +41,11 @@ class Asset(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
     """One asset of a brief. `file` is a local path that the command line uploads; on the wire an
-    asset has its `ref`, as the `asset_result` event told it.
+    asset has its `ref`, as the `asset_result` event told it. `id` is what `people` call it by.
     """
 
     role: AssetRole
+    id: AssetId = ""
     ref: ArtifactRef | None = None
     file: str = ""
     rights: Rights = Rights()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from contracts.assets import Asset
+from contracts.assets import Asset, AssetId
 from contracts.capability import Tier
 from contracts.colour import Hex
 from contracts.identity import Id
@@ -19,6 +19,24 @@ Localized = Line | dict[str, Line]
 """One text for all locales, or one for each locale of the brief."""
 LocalizedShort = Short | dict[str, Short]
 LocalizedParagraph = Paragraph | dict[str, Paragraph]
+
+Instruction = Annotated[str, msgspec.Meta(min_length=1, max_length=600)]
+
+KEY_VISUAL = "key_visual"
+"""What the stills are made of, where an edit names what it changes."""
+SHOTS = (
+    "hook",
+    "tension",
+    "promise",
+    "product",
+    "detail",
+    "proof",
+    "life",
+    "moment",
+    "offer",
+    "end",
+)
+"""Shots that a brief may name: to set a headline, to edit, to restyle, to show a person."""
 
 SENTENCE_LIMIT = 600
 MIN_SECONDS, MAX_SECONDS = 6, 300
@@ -87,6 +105,30 @@ class Variants(_Part, frozen=True, kw_only=True):
     hooks: Annotated[int, msgspec.Meta(ge=1, le=4)] = 1
 
 
+class Edit(_Part, frozen=True, kw_only=True):
+    """A change to a picture, before type is set on it or a shot is filmed from it.
+
+    `of` is `key_visual`, the picture of the stills, or a shot, whose first frame it changes.
+    """
+
+    instruction: Instruction
+    of: Short = KEY_VISUAL
+
+
+class Person(_Part, frozen=True, kw_only=True):
+    """Somebody to be seen in a shot: the person of one asset moves as in the video of another.
+
+    `character` and `driving` are those assets' ids. `animate` keeps the background of the picture,
+    `replace` puts the person into the video. `prompt` may say what is seen.
+    """
+
+    character: AssetId
+    driving: AssetId
+    shot: Short
+    mode: Literal["animate", "replace"] = "animate"
+    prompt: Annotated[str, msgspec.Meta(max_length=600)] = ""
+
+
 class Money(_Part, frozen=True, kw_only=True):
     """An amount of money; `currency` is an ISO 4217 code."""
 
@@ -100,6 +142,10 @@ class Brief(_Part, frozen=True, kw_only=True):
     shot by hand (`hook`, `proof`, `end`, ...) where the copy engine would write one. `markets` are
     the countries in which it will be shown (ISO 3166-1 alpha-2); without them those of the locales.
     `allow_draft` lets a draft engine step in where a production model fails, labelled as a draft.
+
+    What only production models can do: `edits` of pictures; `restyle`, one look for every shot or
+    one for each of some shots; `people` in shots. Draft engines do none of it: a draft leaves it
+    out and says so.
     """
 
     campaign: Id
@@ -114,6 +160,9 @@ class Brief(_Part, frozen=True, kw_only=True):
     headlines: dict[str, LocalizedShort] = {}
     length_seconds: Annotated[float, msgspec.Meta(ge=MIN_SECONDS, le=MAX_SECONDS)] = 15.0
     variants: Variants = Variants()
+    edits: Annotated[list[Edit], msgspec.Meta(max_length=16)] = []
+    restyle: Line | dict[str, Line] = ""
+    people: Annotated[list[Person], msgspec.Meta(max_length=8)] = []
     music: Annotated[str, msgspec.Meta(max_length=200)] = "warm, forward, 100 bpm"
     tier: Tier = Tier.DRAFT
     allow_draft: bool = False
@@ -129,3 +178,10 @@ class Brief(_Part, frozen=True, kw_only=True):
 def localized(text: str | dict[str, str], locale: str) -> str:
     """Return the text for a locale."""
     return text if isinstance(text, str) else text.get(locale, "")
+
+
+def named_shots(brief: Brief) -> list[str]:
+    """Return the shots that edits, restyling and people name: the script must have them."""
+    restyled = brief.restyle if isinstance(brief.restyle, dict) else {}
+    edited = [edit.of for edit in brief.edits if edit.of != KEY_VISUAL]
+    return list(dict.fromkeys([*edited, *restyled, *(person.shot for person in brief.people)]))

@@ -4,36 +4,23 @@ what is allowed. `check_brief` is what the coordinator and the command line both
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import msgspec
 
 from contracts.artifacts import artifact_key
 from contracts.assets import MAX_UPLOAD_BYTES, Asset, AssetRole
-from contracts.brief import Brief
+from contracts.brief import SHOTS, Brief
+from contracts.brief_production import check_production
 from contracts.colour import contrast
-from contracts.errors import InvalidRequestError, TooLargeError
+from contracts.errors import TooLargeError
 from contracts.locale import check_locale
 from contracts.placement import PLACEMENTS
+from contracts.refusal import nearest, refused
 from contracts.text import check_line, check_url, strings
-
-HEADLINE_SHOTS = (
-    "hook",
-    "tension",
-    "promise",
-    "product",
-    "detail",
-    "proof",
-    "life",
-    "moment",
-    "offer",
-    "end",
-)
-"""Shots whose headline a brief may set by hand."""
 
 BUDGET_CURRENCY = "USD"
 """The currency in which services are priced, and budgets counted."""
@@ -48,9 +35,11 @@ _MEDIA_TYPES = {
     AssetRole.LOGO: ("image/",),
     AssetRole.PRODUCT: ("image/",),
     AssetRole.REFERENCE: ("image/", "video/"),
+    AssetRole.PERSON: ("image/",),
+    AssetRole.DRIVING: ("video/",),
 }
 
-_USED_ROLES = (AssetRole.LOGO, AssetRole.PRODUCT, AssetRole.REFERENCE)
+_USED_ROLES = tuple(_MEDIA_TYPES)
 """Roles that something is made of. To take in another one and leave it out would be a lie."""
 
 Text = str | dict[str, str]
@@ -75,13 +64,10 @@ def check_brief(
     _check_length(brief)
     _check_amount(brief)
     _check_budget(brief)
+    check_production(brief)
     for index, asset in enumerate(brief.assets):
         _check_rights(asset, f"assets[{index}]", today)
         _check_asset(asset, f"assets[{index}]", on_wire, tenant)
-
-
-def _fail(field: str, reason: str) -> InvalidRequestError:
-    return InvalidRequestError(f"{field}: {reason}", field=field)
 
 
 def _check_texts(brief: Brief) -> None:
@@ -92,7 +78,7 @@ def _check_texts(brief: Brief) -> None:
     for field, value in localized_texts(brief):
         for where, text in _each(field, value):
             if text and not text.strip():
-                raise _fail(where, "is blank; write the text or leave the field out")
+                raise refused(where, "is blank; write the text or leave the field out")
 
 
 def localized_texts(brief: Brief) -> Iterator[tuple[str, Text]]:
@@ -126,20 +112,14 @@ def _check_markets(brief: Brief) -> None:
     for index, name in enumerate(brief.placements):
         if name not in PLACEMENTS:
             near = nearest(name, PLACEMENTS)
-            raise _fail(
+            raise refused(
                 f"placements[{index}]",
                 f"unknown placement {name[:40]!r}{near}; allowed are {', '.join(PLACEMENTS)}",
             )
     for field, values in (("locales", brief.locales), ("placements", brief.placements)):
         for index, value in enumerate(values):
             if value in values[:index]:
-                raise _fail(f"{field}[{index}]", f"{value} stands there twice")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f"; did you mean `{near[0]}`?" if near else ""
+                raise refused(f"{field}[{index}]", f"{value} stands there twice")
 
 
 def _check_localized(brief: Brief) -> None:
@@ -148,14 +128,14 @@ def _check_localized(brief: Brief) -> None:
             continue
         for locale in brief.locales:
             if locale not in value:
-                raise _fail(
+                raise refused(
                     field,
                     f"no text for {locale}; give one text for all locales, or one for each of "
                     f"{', '.join(brief.locales)}",
                 )
         for locale in value:
             if locale not in brief.locales:
-                raise _fail(
+                raise refused(
                     f"{field}.{locale[:20]}",
                     "not a locale of this brief"
                     f"{nearest(locale, brief.locales)}; its locales are {', '.join(brief.locales)}",
@@ -164,11 +144,10 @@ def _check_localized(brief: Brief) -> None:
 
 def _check_headlines(brief: Brief) -> None:
     for shot in brief.headlines:
-        if shot not in HEADLINE_SHOTS:
-            raise _fail(
+        if shot not in SHOTS:
+            raise refused(
                 f"headlines.{shot[:40]}",
-                f"unknown shot{nearest(shot, HEADLINE_SHOTS)}; allowed are "
-                f"{', '.join(HEADLINE_SHOTS)}",
+                f"unknown shot{nearest(shot, SHOTS)}; allowed are {', '.join(SHOTS)}",
             )
 
 
@@ -176,7 +155,7 @@ def _check_palette(brief: Brief) -> None:
     palette = brief.brand.palette
     reading = contrast(palette.ink, palette.paper)
     if reading < READING_CONTRAST:
-        raise _fail(
+        raise refused(
             "brand.palette.ink",
             f"{palette.ink} on paper {palette.paper} has a contrast of {reading:.1f}:1; text needs "
             f"{READING_CONTRAST}:1, so darken one or lighten the other",
@@ -185,7 +164,7 @@ def _check_palette(brief: Brief) -> None:
         colour = getattr(palette, name)
         best = max(contrast(colour, palette.ink), contrast(colour, palette.paper))
         if best < ACCENT_CONTRAST:
-            raise _fail(
+            raise refused(
                 f"brand.palette.{name}",
                 f"{colour} has a contrast of {best:.1f}:1 at best with ink and paper; type on it "
                 f"needs {ACCENT_CONTRAST:.0f}:1 with one of them",
@@ -203,13 +182,15 @@ def _check_banned(brief: Brief) -> None:
         for where, text in _each(field, value):
             found = sorted({match.lower() for match in pattern.findall(text)})
             if found:
-                raise _fail(where, f"holds banned words of this brand: {', '.join(found)}")
+                raise refused(where, f"holds banned words of this brand: {', '.join(found)}")
 
 
 def _check_facts(brief: Brief) -> None:
     for index, fact in enumerate(brief.product.facts):
         if not math.isfinite(fact.value) or abs(fact.value) > MAX_FACT:
-            raise _fail(f"product.facts[{index}].value", f"must be a number up to {MAX_FACT:,.0f}")
+            raise refused(
+                f"product.facts[{index}].value", f"must be a number up to {MAX_FACT:,.0f}"
+            )
 
 
 def _check_length(brief: Brief) -> None:
@@ -218,7 +199,7 @@ def _check_length(brief: Brief) -> None:
         default=None,
     )
     if longest is not None and longest[0] < brief.length_seconds:
-        raise _fail(
+        raise refused(
             "length_seconds",
             f"{brief.length_seconds:g} s is longer than every chosen placement takes; the longest "
             f"is {longest[1]} with {longest[0]:g} s",
@@ -247,7 +228,7 @@ def _check_amount(brief: Brief) -> None:
 def _check_budget(brief: Brief) -> None:
     budget = brief.budget
     if budget is not None and budget.amount and budget.currency != BUDGET_CURRENCY:
-        raise _fail(
+        raise refused(
             "budget.currency",
             f"is {budget.currency}; prices are in {BUDGET_CURRENCY} and nobody here changes money, "
             f"so give the amount in {BUDGET_CURRENCY}",
@@ -256,29 +237,29 @@ def _check_budget(brief: Brief) -> None:
 
 def _check_asset(asset: Asset, field: str, on_wire: bool, tenant: str) -> None:  # noqa: FBT001 - a private step of check_brief
     if asset.role not in _USED_ROLES:
-        raise _fail(
+        raise refused(
             f"{field}.role",
             f"{asset.role} assets are not used in films yet; allowed are {', '.join(_USED_ROLES)}",
         )
     if asset.ref is None:
         if on_wire:
-            raise _fail(
+            raise refused(
                 f"{field}.ref",
                 "required on the wire: upload the file first and put the artifact of its "
                 "`asset_result` here",
             )
         if not asset.file:
-            raise _fail(field, "needs a `file` or a `ref`")
+            raise refused(field, "needs a `file` or a `ref`")
         return
     if asset.file:
-        raise _fail(f"{field}.file", "has a `ref` already; give one of the two")
+        raise refused(f"{field}.file", "has a `ref` already; give one of the two")
     if tenant and asset.ref.key != artifact_key(tenant, asset.ref.sha256):
-        raise _fail(f"{field}.ref.key", "is not one of your own artifacts")
+        raise refused(f"{field}.ref.key", "is not one of your own artifacts")
     if not asset.ref.media_type.startswith(_MEDIA_TYPES[asset.role]):
         allowed = " or ".join(f"{kind}*" for kind in _MEDIA_TYPES[asset.role])
-        raise _fail(f"{field}.ref.media_type", f"a {asset.role} must be {allowed}")
+        raise refused(f"{field}.ref.media_type", f"a {asset.role} must be {allowed}")
     if not 0 < asset.ref.size_bytes <= MAX_UPLOAD_BYTES:
-        raise _fail(f"{field}.ref.size_bytes", f"must be 1 to {MAX_UPLOAD_BYTES}")
+        raise refused(f"{field}.ref.size_bytes", f"must be 1 to {MAX_UPLOAD_BYTES}")
 
 
 def _check_rights(asset: Asset, field: str, today: date) -> None:
@@ -287,11 +268,11 @@ def _check_rights(asset: Asset, field: str, today: date) -> None:
     try:
         expires = date.fromisoformat(asset.rights.expires)
     except ValueError:
-        raise _fail(
+        raise refused(
             f"{field}.rights.expires", "must be a date such as 2027-12-31, or empty for never"
         ) from None
     if expires < today:
-        raise _fail(
+        raise refused(
             f"{field}.rights.expires",
             f"the right to use it ended on {expires.isoformat()}; renew it or leave the asset out",
         )

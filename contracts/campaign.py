@@ -52,13 +52,19 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One node of the build graph.
 
     `request` is the request's JSON without envelope, in which an input that another step makes
-    stands as `{"$output": [<step>, <output name>]}`. `needs` are the steps it waits for.
+    stands as `{"$output": [<step>, <output name>]}`, and one that the first of several steps makes
+    as `{"$first": [[<step>, <output name>], ...]}`. `needs` are the steps it waits for.
+
+    An `optional` step may fail where drafts are allowed: what it would have changed goes on as it
+    is. One with `unless` is asked for only if that optional step has failed.
     """
 
     name: str
     capability: Capability
     request: dict[str, Any]
     needs: list[str] = []
+    optional: bool = False
+    unless: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

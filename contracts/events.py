@@ -106,7 +106,11 @@ class CampaignPlan(Event, frozen=True, kw_only=True, tag="campaign_plan.v1"):
 
 
 class StepOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How one step ended; `why` says, for a step that ran again, what had changed."""
+    """How one step ended; `why` says, for a step that ran again, what had changed.
+
+    `left_out` is the status of an edit that failed, so that what it would have changed went on as
+    it was. `tier` is told of what a draft engine made for a production campaign.
+    """
 
     step: str
     request_id: str
@@ -115,6 +119,7 @@ class StepOutcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     service: str = ""
     why: str = ""
     error: ErrorInfo | None = None
+    tier: str = ""
 
 
 class CampaignResult(Event, frozen=True, kw_only=True, tag="campaign_result.v1"):

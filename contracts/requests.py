@@ -288,7 +288,10 @@ class ComposeMedia(Envelope, frozen=True, kw_only=True, tag="compose_media.v1"):
 
 
 class PackageItem(Part, frozen=True, kw_only=True):
-    """One file of the package: where it lies in it, and where it came from."""
+    """One file of the package: where it lies in it, and where it came from.
+
+    `left_out` tells what was asked for in it and not done, each with the reason.
+    """
 
     path: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,199}\Z")]
     artifact: ArtifactRef
@@ -306,6 +309,29 @@ class PackageItem(Part, frozen=True, kw_only=True):
     placements: list[str] = []
     locale: str = ""
     variant: str = ""
+    left_out: list[str] = []
+
+
+class PackageSource(Part, frozen=True, kw_only=True):
+    """What a file of the package was made from and that is none itself: a step, or an asset.
+
+    `inputs` and `outputs` are hashes, by which files and sources lead to one another. An asset has
+    the step `asset.<role>`, the `licence` of its rights, who holds them and until when (ISO date).
+    """
+
+    step: str
+    outputs: list[str]
+    service: str = ""
+    model: str = ""
+    revision: str = ""
+    seed: int = 0
+    parameters: dict[str, str] = {}
+    inputs: list[str] = []
+    licence: str = ""
+    territory: list[str] = []
+    tier: Tier = Tier.DRAFT
+    holder: str = ""
+    expires: str = ""
 
 
 class PackageCampaign(Envelope, frozen=True, kw_only=True, tag="package_campaign.v1"):
@@ -314,6 +340,7 @@ class PackageCampaign(Envelope, frozen=True, kw_only=True, tag="package_campaign
     title: str
     palette: Palette
     items: Annotated[list[PackageItem], msgspec.Meta(min_length=1, max_length=4000)]
+    sources: Annotated[list[PackageSource], msgspec.Meta(max_length=4000)] = []
     tier: Tier = Tier.DRAFT
     seed: Seed = 0
 

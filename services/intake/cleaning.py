@@ -10,19 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from services.intake.cleaned import Clean
-from services.intake.magic import FONTS, PICTURES, Kind
+from services.intake.magic import FILMS, FONTS, PICTURES, Kind
 
 
 def clean(kind: Kind, source: Path, target: Path) -> Clean:
     """Write the cleaned file to `target`; raise MediaRejectedError, or what a decoder raises."""
     if kind in PICTURES:
-        from services.intake.picture import clean_picture  # noqa: PLC0415 - see the module
+        from services.intake.picture import clean_picture
 
         return clean_picture(kind, source, target)
+    if kind in FILMS:
+        from services.intake.film import clean_film
+
+        return clean_film(kind, source, target)
     if kind in FONTS:
-        from services.intake.font import clean_font  # noqa: PLC0415 - see the module
+        from services.intake.font import clean_font
 
         return clean_font(kind, source, target)
-    from services.intake.sound import clean_sound  # noqa: PLC0415 - see the module
+    from services.intake.sound import clean_sound
 
     return clean_sound(kind, source, target)

@@ -22,18 +22,23 @@ class Kind(StrEnum):
     FLAC = "FLAC"
     OGG = "OGG"
     M4A = "M4A"
+    MP4 = "MP4"
+    WEBM = "WEBM"
     TTF = "TTF"
     OTF = "OTF"
 
 
 PICTURES = frozenset({Kind.PNG, Kind.JPEG, Kind.WEBP})
 SOUNDS = frozenset({Kind.WAV, Kind.MP3, Kind.FLAC, Kind.OGG, Kind.M4A})
+FILMS = frozenset({Kind.MP4, Kind.WEBM})
 FONTS = frozenset({Kind.TTF, Kind.OTF})
 
 ALLOWED = {
     AssetRole.LOGO: PICTURES,
     AssetRole.PRODUCT: PICTURES,
     AssetRole.REFERENCE: PICTURES,
+    AssetRole.PERSON: PICTURES,
+    AssetRole.DRIVING: FILMS,
     AssetRole.AUDIO: SOUNDS,
     AssetRole.FONT: FONTS,
 }
@@ -46,6 +51,8 @@ _SIGNATURES = (
     (Kind.FLAC, re.compile(rb"fLaC", re.DOTALL)),
     (Kind.OGG, re.compile(rb"OggS\x00", re.DOTALL)),
     (Kind.M4A, re.compile(rb".{4}ftyp(?:M4A |M4B |mp41|mp42|isom|iso2|dash)", re.DOTALL)),
+    (Kind.MP4, re.compile(rb".{4}ftyp(?:mp4|isom|iso[2-9]|avc1|M4V |qt  |dash)", re.DOTALL)),
+    (Kind.WEBM, re.compile(rb"\x1a\x45\xdf\xa3", re.DOTALL)),
     (Kind.MP3, re.compile(rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", re.DOTALL)),
     (Kind.TTF, re.compile(rb"\x00\x01\x00\x00|true", re.DOTALL)),
     (Kind.OTF, re.compile(rb"OTTO", re.DOTALL)),
@@ -61,9 +68,11 @@ def kind_of(head: bytes, role: AssetRole) -> Kind:
     wanted = ", ".join(sorted(allowed))
     if not head:
         raise MediaRejectedError("the file is empty")
-    kind = next((k for k, signature in _SIGNATURES if signature.match(head)), None)
-    if kind is None:
+    # An MP4 file may be sound or film: its role says which of them it is taken for.
+    kinds = [kind for kind, signature in _SIGNATURES if signature.match(head)]
+    if not kinds:
         raise MediaRejectedError(f"the file is none of {wanted}")
-    if kind not in allowed:
-        raise MediaRejectedError(f"the file is {kind}; a {role} must be one of {wanted}")
+    kind = next((k for k in kinds if k in allowed), None)
+    if kind is None:
+        raise MediaRejectedError(f"the file is {kinds[0]}; a {role} must be one of {wanted}")
     return kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -246,6 +247,69 @@ async def test_sound_that_is_too_long_is_rejected(tmp_path: Path) -> None:
     said = await look(tmp_path, AssetRole.AUDIO, path.read_bytes())
     assert said.error is not None
     assert "longer than" in said.error.message
+
+
+def film(kind: str = "mp4", codec: str = "libx264", *, size: tuple[int, int] = (96, 64)) -> bytes:
+    """Return a film of a second, red above and blue below, with somebody's name in it."""
+    out = io.BytesIO()
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[: size[1] // 2, :, 0] = picture[size[1] // 2 :, :, 2] = 220
+    with av.open(out, "w", format=kind) as file:
+        file.metadata["artist"] = "the photographer"
+        stream = file.add_stream(codec, rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(25):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        file.mux(stream.encode(None))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [(film(), Kind.MP4), (film("mov"), Kind.MP4), (film("webm", "libvpx-vp9"), Kind.WEBM)],
+    ids=["mp4", "mov", "webm"],
+)
+async def test_a_driving_video_comes_out_as_mp4_without_its_notes(
+    tmp_path: Path, body: bytes, kind: Kind
+) -> None:
+    assert magic.kind_of(body[: magic.HEAD_BYTES], AssetRole.DRIVING) is kind
+    said = await look(tmp_path, AssetRole.DRIVING, body)
+    assert said.clean is not None, said
+    assert (said.clean.media_type, said.clean.width, said.clean.height) == ("video/mp4", 96, 64)
+    assert said.clean.seconds == pytest.approx(1.0, abs=0.05)
+    kept = (tmp_path / "target").read_bytes()
+    assert b"photographer" not in kept
+    with av.open(io.BytesIO(kept), "r") as container:
+        pictures = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert len(pictures) == 25
+    assert pictures[12][8].mean(0) == pytest.approx([220, 0, 0], abs=30)
+    assert pictures[12][56].mean(0) == pytest.approx([0, 0, 220], abs=30)
+
+
+async def test_a_large_film_comes_out_at_the_size_that_models_read(tmp_path: Path) -> None:
+    said = await look(tmp_path, AssetRole.DRIVING, film(size=(1920, 1080)))
+    assert said.clean is not None, said
+    assert (said.clean.width, said.clean.height) == (1280, 720)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (film()[:400], "cannot be decoded"),
+        (film(size=(32, 32)), "at least"),
+        (film("matroska", "mpeg4"), "not accepted"),
+        (coded("aac", "ipod"), "holds no picture|must be one of"),
+        (png(), "must be one of"),
+        (b"#EXTM3U\nhttp://127.0.0.1/x.ts\n", "none of"),
+    ],
+    ids=["torn", "small", "codec", "sound", "picture", "playlist"],
+)
+async def test_what_is_no_driving_video_is_rejected(tmp_path: Path, body: bytes, why: str) -> None:
+    said = await look(tmp_path, AssetRole.DRIVING, body)
+    assert said.clean is None
+    assert said.error is not None
+    assert re.search(why, said.error.message), said.error.message
 
 
 async def test_a_font_is_kept_as_it_came(tmp_path: Path) -> None:
