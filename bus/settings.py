@@ -159,6 +159,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(v.reveal() for v in values if isinstance(v, Secret) and v)
 
 
+def environment(found: Settings) -> dict[str, str]:
+    """Return the folders of a process as variables, for one that it starts."""
+    return {
+        f"{PREFIX}MODELS_DIR": str(found.models_dir),
+        f"{PREFIX}SECRETS_DIR": str(found.secrets_dir),
+    }
+
+
 def _decode(kind: type[Any], value: object) -> Any:  # noqa: ANN401 - msgspec's hook signature
     if kind is Secret and isinstance(value, str):
         return Secret(value)

@@ -64,6 +64,10 @@ class Feature(StrEnum):
     LAST_FRAME = "last_frame"
     CONTINUATION = "continuation"
     REFERENCES = "references"
+    RAW_DRIVING = "raw_driving"
+    """Take a motion from the driving video itself, not from what a tracker made of it."""
+    REPLACEMENT = "replacement"
+    """Put a person into the driving video, in the place of the one who is there."""
 
 
 class LimitSection(_Section, frozen=True, kw_only=True):
@@ -128,7 +132,8 @@ class Manifest(_Section, frozen=True, kw_only=True):
     orders services of one tier: the better one is preferred where money and time allow it.
 
     `estimated` names the figures here that nobody has measured or published, as dotted keys. Each
-    table of `variants` is laid over the rest and makes a service of its own, `<name>_<variant>`.
+    table of `variants` is laid over the rest and makes a service of its own, `<name>_<variant>`;
+    in it an empty table takes one away.
     """
 
     name: ServiceName
@@ -176,11 +181,15 @@ def parse_manifest(text: str, folder: str) -> Manifest:
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return `below` with what `above` says instead, table by table; parts are never mixed."""
+    """Return `below` with what `above` says instead, table by table; parts are never mixed, and an
+    empty table takes away what is there.
+    """
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
-        if isinstance(value, dict) and isinstance(under, dict) and key != "parts":
+        if value == {}:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(under, dict) and key != "parts":
             merged[key] = _laid_over(under, value)
         else:
             merged[key] = value

@@ -44,11 +44,10 @@ def worker_name() -> str:
 class Announcer:
     """Keeps the record of one worker fresh. `busy` counts the jobs in its hands."""
 
-    def __init__(self, bench: Bench, revision: str, busy: Callable[[], int]) -> None:
+    def __init__(self, bench: Bench, busy: Callable[[], int]) -> None:
         self._bench = bench
         self._bus = bench.bus
         self._name = bench.service.name
-        self._revision = revision
         self._busy = busy
         self._worker = worker_name()
         self._records = Records(bench.bus, Bucket.SERVICES, ServiceRecord)
@@ -89,7 +88,7 @@ class Announcer:
         manifest = self._bench.service.manifest
         record = ServiceRecord(
             manifest=manifest,
-            revision=self._revision,
+            revision=self._bench.spool.revision,
             state=ServiceState.UNAVAILABLE if reason else ServiceState.READY,
             workers=manifest.resources.concurrency,
             announced_at=time.time(),

@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from bus import metrics, tracing
+from bus import metrics, settings, tracing
 from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
 from bus.worker.folder import ServiceFolder
@@ -69,7 +69,7 @@ class Bench:
         self.litter = Litter()
         self.state = State()
         self.switch = Switch(bus, service.name, self.state)
-        self.pool = Pool(service, self.state)
+        self.pool = Pool(service, self.state, settings.environment(bus.settings))
         self.inputs = InputCache(spool.inputs, artifacts)
         self.notes = Notes(spool.notes, artifacts)
 

@@ -1,4 +1,4 @@
-"""The model's own process: `python -m bus.worker.child <folder>`, started by its worker.
+"""The model's own process: `python -m bus.worker.child <folder> [<service>]`, started by its worker.
 
 It speaks the protocol of frames.py. The model loads once and serves one job after another. The
 process never outlives its worker, and takes with it whatever the model has started, also when the
@@ -22,6 +22,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from operator import index
 from pathlib import Path
+
+import msgspec
 
 from bus.worker.folder import load_model, open_folder
 from bus.worker.frames import (
@@ -95,6 +97,8 @@ class Pipe:
     def tick(self, frame: Ticked) -> None:
         """Write progress now, or keep the newest of it back for a moment."""
         with self._lock:
+            if self._waiting is not None and self._waiting.preview and not frame.preview:
+                frame = msgspec.structs.replace(frame, preview=self._waiting.preview)
             self._waiting = frame
             now = time.monotonic()
             if frame.phase != self._phase or now - self._sent_at >= TICK_SECONDS:
@@ -312,7 +316,7 @@ def main(arguments: list[str]) -> int:
     pipe, inbox = Pipe(answers), Inbox(commands)
     began = time.monotonic()
     try:
-        model = load_model(open_folder(Path(arguments[0])))
+        model = load_model(open_folder(Path(arguments[0]), *arguments[1:]))
         model.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as in run_job
         pipe.send(failed(error))

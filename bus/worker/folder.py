@@ -1,11 +1,13 @@
 """Services as folders: finding them, loading their model, and what identifies their bytes.
 
 A service is a folder with `service.toml` and `model.py`, in this distribution's `services/` or in
-any folder that `ADGENX_SERVICES_PATH` names. Nothing is registered anywhere.
+any folder that `ADGENX_SERVICES_PATH` names. Nothing is registered anywhere. A folder may hold
+several services: each of its variants is one, `<folder>_<variant>`, with the same `model.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.metadata
@@ -16,9 +18,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import msgspec
+
+from bus import weights
 from bus.worker.model import Model
 from contracts.errors import InvalidRequestError, UnknownIdError
-from contracts.manifest import Manifest, parse_manifest
+from contracts.manifest import Manifest, parse_manifests
 
 SERVICES = Path(__file__).resolve().parents[2] / "services"
 """The services of this distribution; extra folders come from the settings."""
@@ -26,19 +31,23 @@ SERVICES = Path(__file__).resolve().parents[2] / "services"
 MANIFEST = "service.toml"
 MODEL = "model.py"
 _PRIVATE_PACKAGE = "adgenx_service_"
+NOWHERE = Path("/nonexistent")
+"""A folder of weights without any."""
+_WITH_WEIGHTS = ("inference", "media")
+_UNDER_WEIGHTS = ("diffusers", "peft", "torch", "transformers")
 _REVISION_LENGTH = 16
 _LEFT_OUT = frozenset({"__pycache__"})
 
 
 class ServiceFolder(NamedTuple):
-    """One service: its folder and the manifest in it."""
+    """One service: its folder and its manifest, the folder's own or that of a variant."""
 
     path: Path
     manifest: Manifest
 
     @property
     def name(self) -> str:
-        """The service's one name: of its folder, durable, log field and unit."""
+        """The service's one name: of its durable, log field and unit."""
         return self.manifest.name
 
 
@@ -51,32 +60,58 @@ def discover(extra: Iterable[Path] = (), root: Path = SERVICES) -> list[ServiceF
     found: dict[str, ServiceFolder] = {}
     for parent in (root, *extra):
         for manifest in sorted(parent.glob(f"*/{MANIFEST}")):
-            service = open_folder(manifest.parent)
-            if service.name in found:
-                raise InvalidRequestError(
-                    f"two services are named {service.name}: {found[service.name].path} and "
-                    f"{service.path}",
-                    field="name",
-                )
-            found[service.name] = service
+            for service in open_all(manifest.parent):
+                if service.name in found:
+                    raise InvalidRequestError(
+                        f"two services are named {service.name}: {found[service.name].path} and "
+                        f"{service.path}",
+                        field="name",
+                    )
+                found[service.name] = service
     return [found[name] for name in sorted(found)]
 
 
 def find(name: str, extra: Iterable[Path] = (), root: Path = SERVICES) -> ServiceFolder:
     """Return one service by name; a broken neighbour does not matter. Raises UnknownIdError."""
-    for parent in (root, *extra):
-        if (parent / name / MANIFEST).is_file():
-            return open_folder(parent / name)
+    for folder in _folders_for(name):
+        for parent in (root, *extra):
+            if (parent / folder / MANIFEST).is_file():
+                with contextlib.suppress(UnknownIdError):
+                    return open_folder(parent / folder, name)
     raise UnknownIdError(f"there is no service {name!r}", field="service")
 
 
-def open_folder(path: Path) -> ServiceFolder:
-    """Read one folder's manifest; raises InvalidRequestError naming what is wrong with it."""
+def _folders_for(name: str) -> Iterator[str]:
+    """Yield the folders that a service may lie in, the longest name first: `a_b` or `a`."""
+    words = name.split("_")
+    for count in range(len(words), 0, -1):
+        yield "_".join(words[:count])
+
+
+def open_all(path: Path) -> list[ServiceFolder]:
+    """Read one folder's services: its own, then its variants.
+
+    Raises InvalidRequestError naming what is wrong with it.
+    """
     path = path.resolve()
-    manifest = parse_manifest((path / MANIFEST).read_text(encoding="utf-8"), path.name)
+    manifests = parse_manifests((path / MANIFEST).read_text(encoding="utf-8"), path.name)
     if not (path / MODEL).is_file():
         raise InvalidRequestError(f"{path} has no {MODEL}", field=MODEL)
-    return ServiceFolder(path, manifest)
+    return [ServiceFolder(path, manifest) for manifest in manifests]
+
+
+def open_folder(path: Path, name: str = "") -> ServiceFolder:
+    """Read one service of a folder, its own unless a variant's full name is given.
+
+    Raises InvalidRequestError naming what is wrong, and UnknownIdError for a name not in there.
+    """
+    services = open_all(path)
+    if not name:
+        return services[0]
+    for service in services:
+        if service.name == name:
+            return service
+    raise UnknownIdError(f"{path} has no service {name!r}", field="service")
 
 
 def load_model(service: ServiceFolder) -> Model:
@@ -96,8 +131,8 @@ def _import_model(service: ServiceFolder) -> ModuleType:
     folder needs no `__init__.py` and can hide no installed package.
     """
     if service.path.parent == SERVICES:
-        return importlib.import_module(f"{SERVICES.name}.{service.name}.model")
-    package = f"{_PRIVATE_PACKAGE}{service.name}"
+        return importlib.import_module(f"{SERVICES.name}.{service.path.name}.model")
+    package = f"{_PRIVATE_PACKAGE}{service.path.name}"
     init = service.path / "__init__.py"
     spec = importlib.util.spec_from_file_location(
         package, init if init.is_file() else None, submodule_search_locations=[str(service.path)]
@@ -111,23 +146,40 @@ def _import_model(service: ServiceFolder) -> ModuleType:
     return importlib.import_module(f"{package}.model")
 
 
-def engine_revision(service: ServiceFolder) -> str:
+def engine_revision(service: ServiceFolder, models_dir: Path = NOWHERE) -> str:
     """Return what identifies the maker of the bytes; it goes into every cache key.
 
-    The weights' commit where there are weights; else a digest of the folder's files, of the
-    packages of ours that it draws with, and of the versions of the distributions below them.
+    A digest of the folder's code, of the packages of ours that it stands on, of the versions of the
+    distributions below them, of the weights on the disk, and of how they are run.
     """
-    model = service.manifest.model
-    if model.weights:
-        return model.revision
+    manifest = service.manifest
+    model = manifest.model
+    weighs = bool(weights.parts_of(manifest))
+    packages = {*model.packages, *(_WITH_WEIGHTS if weighs else ())}
+    distributions = {*model.distributions, *(_UNDER_WEIGHTS if weighs else ())}
     digest = hashlib.sha256()
-    for label, folder in ((service.name, service.path), *_packages(model.packages)):
+    for label, folder in ((service.path.name, service.path), *_packages(packages)):
         for name, content in _files(folder):
             digest.update(f"{label}/{name}\x00{len(content)}\x00".encode())
             digest.update(content)
-    for name in sorted(model.distributions):
+    for name in sorted(distributions):
         digest.update(f"{name}=={_version(name)}\x00".encode())
+    digest.update(weights.recorded_revision(manifest, models_dir).encode() + b"\x00")
+    digest.update(msgspec.json.encode(_settings_of(manifest), order="deterministic"))
     return digest.hexdigest()[:_REVISION_LENGTH]
+
+
+def _settings_of(manifest: Manifest) -> dict[str, object]:
+    """Return what of a manifest decides about bytes: neither figures, nor where weights wait."""
+    model = manifest.model
+    runtime = msgspec.structs.replace(manifest.runtime, offload="", drop_text_encoder=False)
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "model": [model.name, model.weights, model.revision, model.files, model.parameters],
+        "runtime": runtime,
+        "endpoint": manifest.endpoint,
+    }
 
 
 def _packages(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
@@ -140,10 +192,17 @@ def _packages(names: Iterable[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of every file, ordered, but for caches and hidden ones."""
+    """Yield name and content of every file, ordered, but for caches and hidden ones.
+
+    The manifest is not among them: what it says of a service's neighbours changes nothing here.
+    """
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if path.is_file() and not any(p in _LEFT_OUT or p.startswith(".") for p in parts):
+        if (
+            path.name != MANIFEST
+            and path.is_file()
+            and not any(p in _LEFT_OUT or p.startswith(".") for p in parts)
+        ):
             yield "/".join(parts), path.read_bytes()
 
 

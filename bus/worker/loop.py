@@ -27,6 +27,7 @@ from bus.worker.announcing import Announcer
 from bus.worker.attempt import Attempt, Bench
 from bus.worker.folder import ServiceFolder, engine_revision
 from bus.worker.holding import Claim, Hold, Holding
+from bus.worker.readiness import Readiness
 from bus.worker.spool import Spool
 from bus.worker.state import either
 from bus.worker.verdict import Act, Failed, Outcome, Refused, Returned, Verdict, Worker
@@ -331,17 +332,21 @@ def _dead_of(subject: str) -> str:
 
 async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     """Serve a service on a connection until it is stopping."""
-    revision = await asyncio.to_thread(engine_revision, service)
+    revision = await asyncio.to_thread(engine_revision, service, bus.settings.models_dir)
     spool = await asyncio.to_thread(Spool, bus.settings.spool_dir, service.name, revision)
     bench = Bench(bus, service, artifacts, spool)
+    readiness = Readiness(bench)
+    await readiness.look()
     await bench.switch.start()
     metrics.WORKER_SPOOL_BYTES.follow(read=spool.size_bytes)
     loop = Loop(bus, bench)
-    announcing = asyncio.create_task(Announcer(bench, revision, lambda: loop.busy).run())
+    announcing = asyncio.create_task(Announcer(bench, lambda: loop.busy).run())
+    looking = asyncio.create_task(readiness.run())
     try:
         await loop.run()
         await announcing
     finally:
         announcing.cancel()
+        looking.cancel()
         await bench.pool.close()
         await asyncio.to_thread(spool.close)

@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -19,7 +19,7 @@ import structlog
 from bus import metrics
 from bus.worker import process, retry
 from bus.worker.folder import ServiceFolder
-from bus.worker.process import ModelProcess
+from bus.worker.process import NO_MORE, ModelProcess
 from bus.worker.state import State
 from contracts.errors import AdgenxError
 
@@ -37,8 +37,11 @@ class UnloadableError(AdgenxError):
 class Pool:
     """At most as many processes as the manifest's `concurrency`, each with one job at a time."""
 
-    def __init__(self, service: ServiceFolder, state: State) -> None:
+    def __init__(
+        self, service: ServiceFolder, state: State, environment: Mapping[str, str] = NO_MORE
+    ) -> None:
         self._service = service
+        self._environment = environment
         self._state = state
         self._places = asyncio.Semaphore(service.manifest.resources.concurrency)
         self._idle: list[ModelProcess] = []
@@ -78,6 +81,13 @@ class Pool:
             async with self.take():
                 self._state.trouble("")
 
+    async def renew(self) -> None:
+        """End what is loaded, at once or after its job: the weights are other ones now."""
+        for model in self._loaded:
+            model.retire()
+        while self._idle:
+            await self._end(self._idle.pop())
+
     async def close(self) -> None:
         """End every idle process; lent ones have been returned by then."""
         while self._idle:
@@ -94,7 +104,7 @@ class Pool:
     async def _start(self) -> ModelProcess:
         metrics.WORKER_CHILD_STARTS.add()
         try:
-            started = await process.start(self._service)
+            started = await process.start(self._service, environment=self._environment)
         except (AdgenxError, OSError) as error:  # OSError: this machine can start no process
             self._failures += 1
             why = error.message if isinstance(error, AdgenxError) else str(error)

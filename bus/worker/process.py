@@ -14,6 +14,7 @@ import stat
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import structlog
@@ -57,17 +58,21 @@ LOAD_SECONDS = 120.0
 """Any model may take this long to load; one that says more in its manifest, four times that."""
 _PRINTED_LIMIT = 400
 _ROOT = Path(__file__).resolve().parents[2]
-_WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_")
+_WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+"""A model finds its weights on the disk or not at all: it never asks a hub."""
+
+NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 OnTick = Callable[[Ticked], None]
 OnKeep = Callable[[Keep], Awaitable[str]]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return a model's environment: without the credentials of the bus and the store."""
+    """Return a model's environment: without the credentials of the bus, the store and the hub."""
     kept = {k: v for k, v in environ.items() if not k.startswith(_WITHHELD)}
     path = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
-    return {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
+    return {**kept, **_OFFLINE, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
 
 
 def _classes(root: type[AdgenxError]) -> dict[str, type[AdgenxError]]:
@@ -186,6 +191,10 @@ class ModelProcess:
     def usable(self) -> bool:
         """Say whether another job may be given to it."""
         return self._usable and not self._wire.exited.is_set()
+
+    def retire(self) -> None:
+        """Let it finish its job, and give it no other."""
+        self._usable = False
 
     def when_exited(self, call: Callable[[], None]) -> None:
         """Call once the process is gone, however that came."""
@@ -351,17 +360,22 @@ def _wrong_file(path: Path, scratch: str) -> str:
 
 
 async def start(
-    service: ServiceFolder, count_oom_kills: Callable[[], int] = oom_kills
+    service: ServiceFolder,
+    count_oom_kills: Callable[[], int] = oom_kills,
+    environment: Mapping[str, str] = NO_MORE,
 ) -> ModelProcess:
-    """Start a model's process and wait until it is loaded. Raises a typed error if it cannot."""
+    """Start a model's process and wait until it is loaded. Raises a typed error if it cannot.
+
+    `environment` is laid over this process's own.
+    """
     loop = asyncio.get_running_loop()
     transport, wire = await loop.subprocess_exec(
         lambda: _Wire(service.name),
-        *(sys.executable, "-m", "bus.worker.child", str(service.path)),
+        *(sys.executable, "-m", "bus.worker.child", str(service.path), service.name),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=child_environment(os.environ),
+        env=child_environment({**os.environ, **environment}),
         start_new_session=True,
     )
     process = ModelProcess(service, transport, wire, count_oom_kills)

@@ -29,11 +29,13 @@ class Reporter:
         self._phase = ""
         self._sent_at = 0.0
         self._newest: Progress | None = None
+        self._preview = ""
 
     def tick(self, frame: Ticked) -> Progress | None:
         """Take a tick in; return what is to be published now, if anything."""
         share = frame.done / frame.total if frame.total > 0 else 0.0
         self._fraction = min(1.0, max(self._fraction, share))
+        self._preview = frame.preview or self._preview  # seldom: one that is held back is kept
         self._newest = self._progress(frame)
         now = time.monotonic()
         if frame.phase == self._phase and now - self._sent_at < EVERY_SECONDS:
@@ -53,6 +55,8 @@ class Reporter:
 
     def _take(self) -> Progress | None:
         newest, self._newest = self._newest, None
+        if newest is not None:
+            self._preview = ""
         return newest
 
     def _progress(self, frame: Ticked) -> Progress:
@@ -66,6 +70,6 @@ class Reporter:
             fraction=self._fraction,
             attempt=self._attempt,
             at=time.time(),
-            preview=frame.preview,
+            preview=self._preview,
             labels=self._job.labels,
         )

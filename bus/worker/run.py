@@ -14,7 +14,7 @@ from contracts.errors import AdgenxError
 def main(argv: list[str] | None = None) -> int:
     """Serve until SIGTERM; the exit status says whether the connection was lost for good."""
     parser = argparse.ArgumentParser(prog="python -m bus.worker.run")
-    parser.add_argument("service", help="the name of its folder")
+    parser.add_argument("service", help="the name of its folder, with `_<variant>` for a variant")
     name = parser.parse_args(argv).service
     try:
         folder = find(name, settings.load().service_folders)

@@ -62,14 +62,17 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Spool:
-    """The folders of one service on this machine; several workers may share them. Blocks."""
+    """The folders of one service on this machine; several workers may share them. Blocks.
+
+    `revision` is that of the engine: what another one has finished is not adopted.
+    """
 
     def __init__(self, root: Path, service: str, revision: str) -> None:
         self._done = root / service / "done"
         self._work = root / service / "work"
         self.inputs = root / service / "inputs"
         self.notes = root / service / "notes"
-        self._revision = revision
+        self.revision = revision
         self._numbers = itertools.count()
         for folder in (self._done, self._work, self.inputs, self.notes):
             folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +105,7 @@ class Spool:
         finished = Finished(
             job_id=job_id,
             request_hash=canonical.request_hash(request),
-            revision=self._revision,
+            revision=self.revision,
             outputs=outputs,
             files=[str(folder / str(number)) for number in range(len(outputs))],
             run_seconds=made.run_seconds,
@@ -122,7 +125,7 @@ class Spool:
             found = msgspec.json.decode((self._done / job_id / MARKER).read_bytes(), type=Finished)
         except (OSError, msgspec.DecodeError):
             return None
-        mine = (canonical.request_hash(request), self._revision)
+        mine = (canonical.request_hash(request), self.revision)
         return found if (found.request_hash, found.revision) == mine else None
 
     def holds(self, job_id: str) -> bool:

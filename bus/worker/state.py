@@ -8,28 +8,38 @@ import asyncio
 class State:
     """Reasons not to take jobs, and bells that ring when anything worth announcing has changed.
 
-    `refused`: the environment has turned the service off. `trouble`: the model does not load.
+    `refuse`: the environment has turned the service off. `lack`: what the model needs is not here.
+    `trouble`: the model does not load.
     """
 
     def __init__(self) -> None:
         self._refused = ""
+        self._lack = ""
         self._trouble = ""
         self._bells: list[asyncio.Event] = []
 
     @property
     def reason(self) -> str:
         """Why no job is taken; empty while jobs are."""
-        return self._refused or self._trouble
+        return self._refused or self._lack or self._trouble
 
     @property
     def refused(self) -> bool:
-        """Say whether it was turned off, so that not even loading is tried."""
-        return bool(self._refused)
+        """Say whether not even loading is tried: it was turned off, or lacks what it needs."""
+        return bool(self._refused or self._lack)
 
     def refuse(self, reason: str) -> None:
         """Take no job for this reason, or, if it is empty, for no such reason any more."""
         if reason != self._refused:
             self._refused = reason
+            self.ring()
+
+    def lack(self, reason: str) -> None:
+        """Say what the model needs and has not, its weights or its server; empty: it has all."""
+        if reason != self._lack:
+            self._lack = reason
+            if not reason:
+                self._trouble = ""  # what it lacked is why it did not load: try at once
             self.ring()
 
     def trouble(self, reason: str) -> None:

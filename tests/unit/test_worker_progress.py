@@ -106,6 +106,21 @@ def test_what_was_held_back_is_told_at_the_end_and_only_once(ether: Ether) -> No
     assert (subject, told.fraction) == ("adgenx.progress.t.c.r", 1.0)
 
 
+def test_a_preview_that_is_held_back_goes_out_with_the_next_tick_and_only_once(
+    ether: Ether,
+) -> None:
+    talk = reporter(ether)
+    talk.tick(tick(1))
+    assert talk.tick(Ticked(done=2, total=10, phase="paint", preview="eA==")) is None
+    assert talk.tick(tick(3)) is None
+    asyncio.run(talk.finish())
+    ether.now += EVERY_SECONDS
+    after = talk.tick(tick(4))
+    ((_, told),) = ether.heard
+    assert after is not None
+    assert (told.done, told.preview, after.preview) == (3, "eA==", "")
+
+
 def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> None:
     ether.refuses = nats.errors.OutboundBufferLimitError()
     talk = reporter(ether)
