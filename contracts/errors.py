@@ -5,6 +5,7 @@
     │   ├── MalformedMessageError       MALFORMED_JSON     no
     │   ├── UnsupportedVersionError     UNSUPPORTED_TYPE   no
     │   ├── InvalidRequestError         INVALID_PARAMS     no
+    │   ├── ContentRefusedError         CONTENT_REFUSED    no
     │   ├── InvalidIdError              INVALID_ID         no
     │   ├── TooLargeError               TOO_LARGE          no
     │   ├── UrlNotAllowedError          URL_NOT_ALLOWED    no
@@ -106,6 +107,12 @@ class InvalidRequestError(InvalidInputError):
     """A field is missing, unknown, of the wrong type or out of range."""
 
     code = "INVALID_PARAMS"
+
+
+class ContentRefusedError(InvalidInputError):
+    """A model's guardrail refuses what is asked for, or what came of it."""
+
+    code = "CONTENT_REFUSED"
 
 
 class InvalidIdError(InvalidInputError):
