@@ -20,6 +20,8 @@ _VOWELS = re.compile(r"[aeiouyæøœıаеиоуыэюяіαεηιουω]+")  # 
 _NOT_SPOKEN = re.compile(r"[\W_]+")
 _SYLLABIC = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3]")
 _PER_DIGIT = 2.0  # most numbers are about so long
+_PER_SYMBOL = 2.0
+_SYMBOLS = frozenset("%&+@")
 _PER_CONSONANT = 0.5  # in scripts that write few vowels
 
 
@@ -42,9 +44,10 @@ def as_told(
     spans = written_words(text, language)
     written = [_bare(text[a:b]) for a, b in spans]
     spoken = [_bare(word.text) for word in said]
-    if len(written) == len(spoken):
-        told = zip(spans, said, strict=True)
-        return [TimedWord(*span, word.start_ms, word.end_ms) for span, word in told]
+    sounding = [n for n, word in enumerate(written) if word]
+    if len(sounding) == len(spoken):  # one for one, however the server spells them
+        for place, spelling in zip(sounding, spoken, strict=True):
+            written[place] = spelling
     found: list[TimedWord] = []
     done_written = done_spoken = 0
     blocks = SequenceMatcher(None, written, spoken, autojunk=False).get_matching_blocks()
@@ -70,13 +73,14 @@ def syllables(word: str) -> float:
     plain = unicodedata.normalize("NFD", word.casefold())
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     plain = unicodedata.normalize("NFC", plain)  # Hangul's syllables together again
-    digits = sum(c.isdigit() for c in plain)
+    signs = _PER_DIGIT * sum(c.isdigit() for c in plain)
+    signs += _PER_SYMBOL * sum(c in _SYMBOLS or unicodedata.category(c) == "Sc" for c in plain)
     whole = len(_SYLLABIC.findall(plain))
     letters = [c for c in _SYLLABIC.sub("", plain) if c.isalpha()]
     if not letters:
-        return _PER_DIGIT * digits + whole
+        return signs + whole
     vowels = len(_VOWELS.findall("".join(letters)))
-    return _PER_DIGIT * digits + whole + (vowels or max(1.0, _PER_CONSONANT * len(letters)))
+    return signs + whole + (vowels or max(1.0, _PER_CONSONANT * len(letters)))
 
 
 def _bare(word: str) -> str:

@@ -1,0 +1,8 @@
+"""The models' own suites: the promises that they inherit stand in tests/contract."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
