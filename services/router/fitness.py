@@ -8,7 +8,8 @@
                   holds another one for it                                     NEVER
     territory     whose licence excludes one of the request's markets          NEVER
     features      that cannot do what the request needs: first and last frame,
-                  continuation, references, size, duration, language           NEVER
+                  continuation, references, motion from a raw video,
+                  replacement, size, duration, language                        NEVER
     cost          that may cost more than may be spent                         COST
     flag          that an operator turned off                                  OFF
     presence      that is not ready, or has no workers                         AWAY
@@ -30,7 +31,7 @@ from typing import NamedTuple
 from contracts import pricing
 from contracts.capability import Capability, Tier, capability_of
 from contracts.manifest import Feature, LimitSection, Manifest, ServiceRecord, ServiceState
-from contracts.requests import ComposeMedia, GenerateText, Request
+from contracts.requests import AnimateCharacter, ComposeMedia, GenerateText, Request
 from services.router.landscape import Landscape
 from services.router.territory import forbidden
 
@@ -142,6 +143,8 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
         Feature.LAST_FRAME: getattr(request, "last_frame", None) is not None,
         Feature.CONTINUATION: getattr(request, "continue_from", None) is not None,
         Feature.REFERENCES: references > 0,
+        Feature.RAW_DRIVING: isinstance(request, AnimateCharacter) and request.pose is None,
+        Feature.REPLACEMENT: getattr(request, "mode", "") == "replace",
     }
     missing = [f for f, wanted in needed.items() if wanted and f not in limits.features]
     if limits.features and missing:

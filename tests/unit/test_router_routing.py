@@ -20,7 +20,14 @@ from contracts.manifest import (
     ServiceRecord,
     ServiceState,
 )
-from contracts.requests import GenerateImage, GenerateSpeech, GenerateVideo, Request, SpeechLine
+from contracts.requests import (
+    AnimateCharacter,
+    GenerateImage,
+    GenerateSpeech,
+    GenerateVideo,
+    Request,
+    SpeechLine,
+)
 from services.router.landscape import Landscape, Load, landscape_of
 from services.router.routing import Route, candidates, choose, provenance
 from services.router.territory import EUROPEAN_UNION, forbidden
@@ -29,6 +36,7 @@ pytestmark = pytest.mark.unit
 
 VIDEO = Capability.VIDEO.request_type
 SPEECH = Capability.SPEECH.request_type
+ANIMATION = Capability.ANIMATION.request_type
 NOW = 1000.0
 OPEN = BreakerRecord(state=BreakerState.OPEN, retry_at=NOW + 10)
 
@@ -40,6 +48,11 @@ def image(**fields: object) -> GenerateImage:
 def video(**fields: object) -> GenerateVideo:
     plain = {"prompt": "a", "width": 64, "height": 64, "seconds": 5.0}
     return msgspec.convert(plain | fields, GenerateVideo)
+
+
+def animation(**fields: object) -> AnimateCharacter:
+    plain = {"character": REF, "driving": REF, "width": 64, "height": 64}
+    return msgspec.convert(plain | fields, AnimateCharacter)
 
 
 def made(name: str, tag: str = "generate_image.v1", **changes: object) -> ServiceRecord:
@@ -111,6 +124,16 @@ def reasons(found: list[Candidate]) -> dict[str, str]:
             "it cannot do continuation",
         ),
         (
+            animation(),
+            made("x", ANIMATION, limits=LimitSection(features=[Feature.REPLACEMENT])),
+            "it cannot do raw driving",
+        ),
+        (
+            animation(mode="replace", pose=REF),
+            made("x", ANIMATION, limits=LimitSection(features=[Feature.RAW_DRIVING])),
+            "it cannot do replacement",
+        ),
+        (
             image(references=[REF, REF]),
             made("x", limits=LimitSection(max_references=1)),
             "it takes 1 references, 2 were given",
@@ -141,6 +164,14 @@ def test_why_nobody_may_do_it(request_: Request, only: ServiceRecord, reason: st
         (
             video(first_frame=REF),
             made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
+        ),
+        (
+            animation(),
+            made("x", ANIMATION, limits=LimitSection(features=[Feature.RAW_DRIVING])),
+        ),
+        (
+            animation(mode="replace", pose=REF),
+            made("x", ANIMATION, limits=LimitSection(features=[Feature.REPLACEMENT])),
         ),
         (
             GenerateSpeech(
