@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CATEGORIES = {"unit", "contract", "integration", "chaos"}
+CATEGORIES = {"unit", "contract", "models", "integration", "chaos"}
 NODE = Path(__file__).parent / "node"
 
 RunNode = Callable[..., "subprocess.CompletedProcess[bytes]"]

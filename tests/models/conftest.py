@@ -1,8 +1,21 @@
-"""The models' own suites: the promises that they inherit stand in tests/contract."""
+"""Model services on weights of a few kilobytes: real classes, real files, our own way of loading.
+
+`suite.py` holds what each keeps; `tests/tiny/` makes the weights.
+"""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+import pytest
+
+HERE = Path(__file__).parent
+_FOREIGN = ("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The model libraries warn of each other; what they warn of is none of our doing."""
+    for item in items:
+        if HERE in item.path.parents:
+            for rule in _FOREIGN:
+                item.add_marker(pytest.mark.filterwarnings(rule))
