@@ -1,0 +1,1 @@
+"""A device, its models and whole campaigns in simulated time, around the manager's own ledger."""
