@@ -29,7 +29,8 @@
     │   ├── ProviderUnavailableError    PROVIDER_UNAVAILABLE   yes
     │   ├── ProviderTimeoutError        PROVIDER_TIMEOUT   yes
     │   ├── RateLimitedError            RATE_LIMITED       yes
-    │   └── ProviderRefusedError        PROVIDER_REFUSED   no
+    │   ├── ProviderRefusedError        PROVIDER_REFUSED   no
+    │   └── ChargeUnknownError          CHARGE_UNKNOWN     no
     └── TransientError                  (look again later; nothing is known to have gone wrong)
         ├── BusUnavailableError         BUS_UNAVAILABLE    yes
         ├── UnknownOutcomeError         UNKNOWN_OUTCOME    yes
@@ -259,6 +260,12 @@ class ProviderRefusedError(ProviderError):
     """The provider answers another 4xx: the same request would be refused again."""
 
     code = "PROVIDER_REFUSED"
+
+
+class ChargeUnknownError(ProviderError):
+    """Paid work was ordered and nobody knows whether it was taken: it is never ordered again."""
+
+    code = "CHARGE_UNKNOWN"
 
 
 class TransientError(AdgenxError):

@@ -60,6 +60,8 @@ class ModelSection(_Section, frozen=True, kw_only=True):
 class Feature(StrEnum):
     """What a service can do beyond its capability's plain form, and a request may need."""
 
+    PLAIN = "plain"
+    """Nothing beyond it: for a service that has none of the others, as no list means no limit."""
     FIRST_FRAME = "first_frame"
     LAST_FRAME = "last_frame"
     CONTINUATION = "continuation"
@@ -113,18 +115,33 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     drop_text_encoder: bool = False
 
 
+class TariffStep(_Section, frozen=True, kw_only=True):
+    """What a run costs whose output is at most so many seconds long."""
+
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
+    price: Annotated[float, msgspec.Meta(ge=0)]
+
+
 class CostSection(_Section, frozen=True, kw_only=True):
     """What it costs, US dollars: an API's price per run, per second of output or per megapixel of
-    output, and the device's price `per_second` of its work. `expected_seconds` of work, and
-    `expected_ratio` more for every second of output, are what an estimate counts with.
+    output, and the device's price `per_second` of its work. `tariff` is for an API that sells fixed
+    lengths: the first step that holds the output counts, the last one for anything longer.
+    `expected_seconds` of work, and `expected_ratio` more for every second of output, are what an
+    estimate counts with.
     """
 
     per_run: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    tariff: list[TariffStep] = []
     per_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     per_output_second: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     per_megapixel: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     expected_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     expected_ratio: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    @property
+    def paid(self) -> bool:
+        """Say whether somebody else is paid for a run."""
+        return bool(self.per_run or self.tariff or self.per_output_second or self.per_megapixel)
 
 
 class Manifest(_Section, frozen=True, kw_only=True):

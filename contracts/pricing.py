@@ -1,6 +1,7 @@
 """What work costs, in US dollars: an estimate before it is done, and the charge after. Pure.
 
-    cost = per_run + per_output_second x seconds of output + per_megapixel x megapixels of output
+    cost = per_run + the tariff's price for its seconds of output
+           + per_output_second x seconds of output + per_megapixel x megapixels of output
            + per_second x seconds of work
 
 Only the last term is not known beforehand. It is reserved with a margin, and charged as it was, at
@@ -59,6 +60,14 @@ def charge(manifest: Manifest, request: Request, work_seconds: float) -> float:
 def _fixed(cost: CostSection, request: Request) -> float:
     return (
         cost.per_run
+        + _listed(cost, request)
         + cost.per_output_second * output_seconds(request)
         + cost.per_megapixel * megapixels(request)
     )
+
+
+def _listed(cost: CostSection, request: Request) -> float:
+    """Return the tariff's price for a length of output."""
+    seconds = output_seconds(request)
+    held = [step.price for step in cost.tariff if seconds <= step.seconds]
+    return held[0] if held else cost.tariff[-1].price if cost.tariff else 0.0

@@ -251,8 +251,7 @@ class Attempt:
 
     def _is_trifle(self, made: Made) -> bool:
         """Say whether a run was short, and no provider was paid for it."""
-        cost = self._bench.service.manifest.cost
-        paid = cost.per_run or cost.per_output_second or cost.per_megapixel
+        paid = self._bench.service.manifest.cost.paid
         return not paid and made.run_seconds < SYNC_FROM_SECONDS
 
     async def _store_at_once(self, made: Made) -> _Stored:
