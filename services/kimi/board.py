@@ -25,7 +25,7 @@ HEADLINE_LIMIT = 34
 """Longer lines cannot be set big."""
 SUPPORT_LIMIT = 60
 CALL_LIMIT = 24
-_LEAST_HEADLINE, _LEAST_VOICE, _MOST_VOICE = 18, 16, 140
+_LEAST_HEADLINE, _LEAST_VOICE, _MOST_VOICE = 24, 24, 140
 _CHARACTERS_PER_WORD = 7
 _READ_PER_SECOND, _SEEN_SECONDS, _BREATH_SECONDS = 15.0, 0.8, 0.45
 """As media/script/timing.py counts: characters read, a first glance, the breath after a line."""

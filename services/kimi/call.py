@@ -120,7 +120,8 @@ class Call:
         connection.connect()
         if self._closed.is_set():
             return  # given up while it connected: nothing is asked
-        connection.sock.settimeout(self._timeout)
+        # A first word may take far longer than connecting; the deadline comes before this does.
+        connection.timeout = self._timeout + 1.0
         path = target.path + (f"?{target.query}" if target.query else "")
         connection.request(
             self._method,

@@ -99,14 +99,17 @@ def _inner(value: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 def outline(schema: Schema) -> Any:  # noqa: ANN401 - any JSON
-    """Return the schema as an example whose texts say what belongs there."""
+    """Return the schema as an example whose texts say what belongs there.
+
+    Each stands between angle brackets, which no line may hold: one that is copied is refused.
+    """
     if schema["type"] == "object":
         return {name: outline(item) for name, item in schema["properties"].items()}
     if schema["type"] == "array":
-        return [f"at most {schema['maxItems']}: {outline(schema['items'])}"]
+        return [outline(schema["items"]), f"<at most {schema['maxItems']} of them>"]
     if "enum" in schema:
-        return "one of: " + " | ".join(schema["enum"])
-    return f"at most {schema['maxLength']} characters"
+        return f"<one of: {' | '.join(schema['enum'])}>"
+    return f"<at most {schema['maxLength']} characters>"
 
 
 def characters(schema: Schema) -> int:
