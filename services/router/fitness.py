@@ -31,7 +31,13 @@ from typing import NamedTuple
 from contracts import pricing
 from contracts.capability import Capability, Tier, capability_of
 from contracts.manifest import Feature, LimitSection, Manifest, ServiceRecord, ServiceState
-from contracts.requests import AnimateCharacter, ComposeMedia, GenerateText, Request
+from contracts.requests import (
+    AnimateCharacter,
+    ComposeMedia,
+    GenerateImage,
+    GenerateText,
+    Request,
+)
 from services.router.landscape import Landscape
 from services.router.territory import forbidden
 
@@ -142,7 +148,7 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
         Feature.FIRST_FRAME: getattr(request, "first_frame", None) is not None,
         Feature.LAST_FRAME: getattr(request, "last_frame", None) is not None,
         Feature.CONTINUATION: getattr(request, "continue_from", None) is not None,
-        Feature.REFERENCES: references > 0,
+        Feature.REFERENCES: references > 0 or _shows_product(request),
         Feature.RAW_DRIVING: isinstance(request, AnimateCharacter) and request.pose is None,
         Feature.REPLACEMENT: getattr(request, "mode", "") == "replace",
     }
@@ -151,6 +157,12 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
         yield f"it cannot do {', '.join(f.replace('_', ' ') for f in missing)}"
     if 0 < limits.max_references < references:
         yield f"it takes {limits.max_references} references, {references} were given"
+
+
+def _shows_product(request: Request) -> bool:
+    """Say whether a picture must show a product as another picture has it: it or its label."""
+    subject = request.art.subject if isinstance(request, GenerateImage) else None
+    return subject is not None and (subject.picture is not None or subject.label is not None)
 
 
 def _size(request: Request, limits: LimitSection) -> Iterator[str]:

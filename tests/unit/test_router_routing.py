@@ -22,11 +22,13 @@ from contracts.manifest import (
 )
 from contracts.requests import (
     AnimateCharacter,
+    ArtDirection,
     GenerateImage,
     GenerateSpeech,
     GenerateVideo,
     Request,
     SpeechLine,
+    Subject,
 )
 from services.router.landscape import Landscape, Load, landscape_of
 from services.router.routing import Route, candidates, choose, provenance
@@ -134,6 +136,16 @@ def reasons(found: list[Candidate]) -> dict[str, str]:
             "it cannot do replacement",
         ),
         (
+            image(references=[REF]),
+            made("x", limits=LimitSection(features=[Feature.PLAIN])),
+            "it cannot do references",
+        ),
+        (
+            image(art=ArtDirection(subject=Subject(label=REF))),
+            made("x", limits=LimitSection(features=[Feature.PLAIN])),
+            "it cannot do references",
+        ),
+        (
             image(references=[REF, REF]),
             made("x", limits=LimitSection(max_references=1)),
             "it takes 1 references, 2 were given",
@@ -164,6 +176,18 @@ def test_why_nobody_may_do_it(request_: Request, only: ServiceRecord, reason: st
         (
             video(first_frame=REF),
             made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
+        ),
+        (
+            image(art=ArtDirection(subject=Subject(label=REF))),
+            made("x", limits=LimitSection(features=[Feature.REFERENCES])),
+        ),
+        (
+            image(art=ArtDirection(subject=Subject())),
+            made("x", limits=LimitSection(features=[Feature.PLAIN])),
+        ),
+        (
+            video(art=ArtDirection(subject=Subject(label=REF))),
+            made("x", VIDEO, limits=LimitSection(features=[Feature.PLAIN])),
         ),
         (
             animation(),
