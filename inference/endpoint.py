@@ -59,11 +59,13 @@ def values_of(request: Request) -> dict[str, Any]:
 def filled(template: Any, values: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON of any shape
     """Return a body with every `{name}` replaced; one that is all of a text keeps its type.
 
-    Raises InvalidRequestError(endpoint.body) for a name that no value has.
+    What is None is left out: servers refuse fields that they do not expect. Raises
+    InvalidRequestError(endpoint.body) for a name that no value has.
     """
     match template:
         case dict():
-            return {key: filled(value, values) for key, value in template.items()}
+            made = {key: filled(value, values) for key, value in template.items()}
+            return {key: value for key, value in made.items() if value is not None}
         case list():
             return [filled(value, values) for value in template]
         case str():

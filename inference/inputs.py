@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from contracts.errors import MediaRejectedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -52,25 +56,74 @@ def picture(files: Files, ref: ArtifactRef, *, field: str) -> Image.Image:
 
 def film(files: Files, ref: ArtifactRef, *, field: str, most_frames: int) -> Film:
     """Return an input film's pictures; raises MediaRejectedError(field) if it is none or longer."""
+    return read_film(files.path(ref), field=field, most_frames=most_frames)
+
+
+def read_film(
+    path: Path,
+    *,
+    most_frames: int,
+    field: str = "",
+    fps: float = 0.0,
+    scaled: Callable[[Image.Image], Image.Image] | None = None,
+) -> Film:
+    """Return the pictures of a film on the disk, at most `most_frames`; raises as `film` does.
+
+    With `fps` they are so many a second, of every moment the nearest one; `scaled` makes each as
+    large as it is needed, so that a long film never lies in memory in its own size.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from media import decode
+
+    pictures: list[NDArray[Any]] = []
+    try:
+        native = decode.rate(path)
+        wanted = fps or native
+        for number, planes in enumerate(decode.frames(path)):
+            # A frame is shown at every moment (n + 1/2) / wanted that lies within its time.
+            until = math.ceil((number + 1) * wanted / native - 0.5)
+            if until <= len(pictures):
+                continue
+            if until > most_frames:
+                raise MediaRejectedError(
+                    f"the film has more than {most_frames} pictures", field=field
+                )
+            rgb = planes.to_bgr()[..., ::-1]
+            if scaled is not None:
+                rgb = np.asarray(scaled(Image.fromarray(rgb)))
+            pictures += [rgb] * (until - len(pictures))
+    except (decode.VideoUnreadableError, ValueError) as error:
+        raise MediaRejectedError(f"it is no film: {error}", field=field) from error
+    if not pictures:
+        raise MediaRejectedError("the film has no pictures", field=field)
+    return Film(np.stack(pictures), wanted)
+
+
+def ending(files: Files, ref: ArtifactRef, *, field: str, count: int, fps: float) -> NDArray[Any]:
+    """Return a film's last `count` pictures, (count, height, width, 3) RGB uint8, `fps` a second.
+
+    The last one is the film's last; a film that is too short begins on its first one several
+    times. Raises MediaRejectedError(field) for a file that is none.
+    """
+    from collections import deque
+
     import numpy as np
 
     from media import decode
 
     path = files.path(ref)
-    pictures: list[NDArray[Any]] = []
     try:
-        fps = decode.rate(path)
-        for planes in decode.frames(path):
-            if len(pictures) == most_frames:
-                raise MediaRejectedError(
-                    f"the film has more than {most_frames} pictures", field=field
-                )
-            pictures.append(planes.to_bgr()[..., ::-1])
+        apart = decode.rate(path) / fps
+        kept = deque(decode.frames(path), maxlen=math.ceil((count - 1) * apart) + 1)
     except (decode.VideoUnreadableError, ValueError) as error:
         raise MediaRejectedError(f"it is no film: {error}", field=field) from error
-    if not pictures:
+    if not kept:
         raise MediaRejectedError("the film has no pictures", field=field)
-    return Film(np.stack(pictures), fps)
+    last = len(kept) - 1
+    chosen = [max(0, last - round(back * apart)) for back in reversed(range(count))]
+    return np.stack([kept[n].to_bgr()[..., ::-1] for n in chosen])
 
 
 def sound(files: Files, ref: ArtifactRef, *, field: str) -> Samples:
