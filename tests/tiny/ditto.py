@@ -12,8 +12,9 @@ from diffusers import (
     WanVACETransformer3DModel,
 )
 from safetensors.torch import save_file
-from tiny import vocabulary
 from transformers import UMT5Config, UMT5EncoderModel
+
+from tiny import vocabulary
 
 VACE_LAYERS = (0, 2)
 ADAPTERS = ("global", "global_style", "sim2real", "local")
@@ -80,9 +81,7 @@ def adapter(seed: int, *, prefix: str = "", loud: float = 0.5) -> dict[str, torc
         for layer, (wide, high) in _layers().items():
             stem = f"{prefix}vace_blocks.{block}.{layer}"
             made[f"{stem}.lora_A.default.weight"] = torch.randn(_RANK, wide, generator=noise)
-            made[f"{stem}.lora_B.default.weight"] = loud * torch.randn(
-                high, _RANK, generator=noise
-            )
+            made[f"{stem}.lora_B.default.weight"] = loud * torch.randn(high, _RANK, generator=noise)
     return made
 
 
