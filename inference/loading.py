@@ -37,6 +37,7 @@ def load(kind: Any, manifest: Manifest, *, folder: Path | None = None, **compone
         **options.quantisation(manifest, _denoisers_in(found)),
         **components,
     }
+    be_quiet()
     with reading(found):
         pipeline = kind.from_pretrained(str(found), **given)
     return prepare(pipeline, manifest)
@@ -49,6 +50,7 @@ def load_modular(kind: Any, manifest: Manifest, *, folder: Path | None = None) -
     """
     found = folder or weights.path(manifest)
     on = device.device()
+    be_quiet()
     with reading(found):
         pipeline = kind.from_pretrained(str(found), local_files_only=True)
         pipeline.load_components(
@@ -57,6 +59,15 @@ def load_modular(kind: Any, manifest: Manifest, *, folder: Path | None = None) -
             local_files_only=True,
         )
     return prepare(pipeline, manifest)
+
+
+def be_quiet() -> None:
+    """Turn the libraries' progress bars off: what a model prints is a log line."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
 
 
 def prepare(pipeline: Any, manifest: Manifest) -> Any:  # noqa: ANN401 - any diffusers pipeline
@@ -77,6 +88,7 @@ def load_model(kind: Any, manifest: Manifest, *, folder: Path | None = None, **g
     """Load one model, of transformers or diffusers, without a pipeline around it; as `load`."""
     found = folder or weights.path(manifest)
     on = device.device()
+    be_quiet()
     with reading(found):
         model = kind.from_pretrained(
             str(found),

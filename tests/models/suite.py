@@ -38,8 +38,8 @@ from contracts.requests import Request
 
 Maker = Callable[[Path], object]
 
-THREADS = "2"
-"""Of a child: test machines have few cores, and tiny models gain nothing from more."""
+THREADS = "1"
+"""Of a child: tiny models gain nothing from more, and threads that wait for a core cost most."""
 
 
 class Told:
