@@ -1,0 +1,1 @@
+"""MiniMax's Hailuo, bought over its API: short cinematic shots."""
