@@ -151,7 +151,6 @@ def failure_of(task: Task) -> AdgenxError:
     error = codes.error_of(task.code, task.message) if task.code else None
     if error is None or error.retryable:
         words = " ".join(task.message.split())[:200]
-        return ProviderRefusedError(
-            f"MiniMax could not make it: {task.code or ''} {words}".rstrip()
-        )
+        said = " ".join(filter(None, (str(task.code or ""), words)))
+        return ProviderRefusedError(f"MiniMax could not make it: {said}")
     return error

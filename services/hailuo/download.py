@@ -47,9 +47,7 @@ def _allowed(url: str, *, plain: bool) -> str:
     try:
         outward.read(url, private=plain)
     except UrlNotAllowedError as error:
-        raise ProviderRefusedError(
-            f"the link to the film is not followed: {error.message}"
-        ) from None
+        raise ProviderRefusedError(f"the film's link is not followed: {error.message}") from None
     return url
 
 

@@ -23,30 +23,32 @@ class Footage:
     def __init__(self, path: Path) -> None:
         """Count the pictures; raises ProviderRefusedError for a file that is no film."""
         self._path = path
+        self._count = 0
         try:
             self.fps = decode.rate(path)
-            first = next(decode.frames(path), None)
-            self._count = sum(1 for _ in decode.frames(path))
-        except (decode.VideoUnreadableError, ValueError) as error:
+            for planes in decode.frames(path):
+                self._count += 1
+                self.width, self.height = planes.width, planes.height
+        except (decode.VideoUnreadableError, ValueError, ZeroDivisionError) as error:
             raise ProviderRefusedError(f"what came is no film: {error}") from None
-        if first is None or not self.fps > 0:
+        if not self._count or not self.fps > 0:
             raise ProviderRefusedError("what came is a film without pictures")
-        self.height, self.width = first[0].shape
-        self._reading: Iterator[Planes] = iter(())
-        self._at = -1
+        self._reading: Iterator[Planes] = decode.frames(path)
+        self._next = 0
         self._picture: NDArray[Any] = np.zeros((0, 0, 3), np.uint8)
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, number: int) -> NDArray[Any]:
+        """Return one picture; to go back is to begin the film again."""
         if not 0 <= number < self._count:
             raise IndexError(number)
-        if self._at < 0 or number < self._at:
-            self._reading, self._at = decode.frames(self._path, number), number - 1
-        while self._at < number:
+        if number < self._next - 1:
+            self._reading, self._next = decode.frames(self._path), 0
+        while self._next <= number:
             planes = next(self._reading)
-            self._at += 1
-        if number != getattr(self, "_shown", -1):
-            self._picture, self._shown = planes.to_bgr()[..., ::-1], number
+            self._next += 1
+            if self._next > number:
+                self._picture = planes.to_bgr()[..., ::-1]
         return self._picture

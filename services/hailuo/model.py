@@ -1,4 +1,4 @@
-"""MiniMax's Hailuo: ordered once, waited for, fetched, and brought to the film that was asked for."""
+"""MiniMax's Hailuo: ordered once, waited for, fetched, and brought to the size and length asked."""
 
 from __future__ import annotations
 

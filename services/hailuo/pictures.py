@@ -1,4 +1,4 @@
-"""Pictures of a request as the API takes them: JPEG in a data URI, of a size that no model refuses."""
+"""Pictures of a request as the API takes them: JPEG in a data URI, of a size that models take."""
 
 from __future__ import annotations
 

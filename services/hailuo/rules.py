@@ -6,6 +6,7 @@ picture in 16:9 and are what a request is compared with, nothing more: the model
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from contracts.errors import InvalidRequestError
@@ -14,7 +15,7 @@ from contracts.errors import InvalidRequestError
 class Rule(NamedTuple):
     """One model: seconds that it can make by resolution, and what it takes."""
 
-    seconds: dict[str, tuple[int, ...]]
+    seconds: Mapping[str, tuple[int, ...]]
     text: bool = True
     first_frame: bool = False
     last_frame: bool = False

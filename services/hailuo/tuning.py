@@ -1,4 +1,4 @@
-"""What an operator sets for an account: the manifest's parameters, and the environment over them."""
+"""What an operator sets for an account: the manifest's parameters, the environment over them."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from contracts.errors import ProviderError, ProviderTimeoutError
 from services.hailuo.api import Api, failure_of
@@ -55,5 +56,4 @@ def made(api: Api, task_id: str, *, poll_seconds: float, most_seconds: float, te
                 raise failure_of(task)
         if time.monotonic() - began > most_seconds:
             raise ProviderTimeoutError(f"task {task_id} is not done after {most_seconds:g} s")
-        now = stage
-        passed(pause, lambda: tell(now))
+        passed(pause, partial(tell, stage))
