@@ -14,8 +14,7 @@ from diffusers import WanVACEPipeline
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
-from inference import device, loading, options, weights
-from inference.steps import LatentPreview
+from inference import device, loading, options, wan, weights
 from services.ditto import adapter
 
 if TYPE_CHECKING:
@@ -56,13 +55,7 @@ class Restyler:
             self.layers = adapter.add(self._pipe, file, strength=recipe.adapter_strength)
         folder = weights.path(manifest)
         self._encoders = options.TextEncoders(self._pipe, manifest, folder, on)
-        self._preview = LatentPreview(self._decode, self._middle)
-        self._references = 0
-
-    @property
-    def preview(self) -> LatentPreview:
-        """Makes a small picture of a step's latents: a frame in the middle."""
-        return self._preview
+        self.preview = wan.preview(self._pipe)
 
     def run(
         self,
@@ -74,7 +67,6 @@ class Restyler:
     ) -> NDArray[np.uint8]:
         """Return the film as it was made, (n, height, width, 3), at the model's rate and size."""
         made: list[Image.Image] = []
-        self._references = len(wish.references)
         with loading.running(self._pipe):
             words = self._words(wish)
             for segment in segments:
@@ -144,20 +136,6 @@ class Restyler:
         share = pipe.scheduler.sigmas[0].to(on)
         drawn = randn_tensor(clean.shape, generator=noise, device=clean.device, dtype=clean.dtype)
         return (1 - share) * clean + share * drawn
-
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return pictures of single latents, for the preview."""
-        vae = self._pipe.vae
-        shape = (1, vae.config.z_dim, 1, 1, 1)
-        mean = torch.tensor(vae.config.latents_mean, device=latents.device).view(shape)
-        deviation = torch.tensor(vae.config.latents_std, device=latents.device).view(shape)
-        film = (latents[:, :, None].float() * deviation + mean).to(vae.dtype)
-        decoded: torch.Tensor = vae.decode(film, return_dict=False)[0]
-        return decoded[:, :, 0]
-
-    def _middle(self, latents: torch.Tensor) -> torch.Tensor:
-        film = latents[0, :, self._references :]
-        return film[:, film.shape[1] // 2]
 
 
 @contextlib.contextmanager

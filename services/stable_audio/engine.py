@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from bus.worker.model import Files, Report
     from contracts.requests import GenerateMusic
+    from inference.steps import Steps
     from services.stable_audio.prompt import Prompt
 
 
@@ -21,10 +22,14 @@ class Music(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What is asked for, in words, and how the engine tells how far it is."""
+    """What is asked for, in words, and how the engine tells how far it is.
+
+    `report` is for an engine that has no steps and only waits.
+    """
 
     request: GenerateMusic
     prompt: Prompt
+    steps: Steps
     report: Report
     files: Files
 
@@ -35,5 +40,8 @@ class Engine(Protocol):
     tagged: bool
     """Whether it knows the tags of the library."""
 
+    def steps(self, seconds: float) -> int:
+        """Return how many steps so much music takes."""
+
     def make(self, order: Order) -> Music:
-        """Return the music. Reports every step up to the last but one."""
+        """Return the music. Every step is told to `order.steps`."""

@@ -11,7 +11,6 @@ import numpy as np
 from diffusers import StableAudioPipeline
 
 from inference import loading, seeding
-from inference.steps import Steps
 from services.stable_audio.engine import Music
 
 if TYPE_CHECKING:
@@ -30,13 +29,16 @@ class OpenEngine:
         self._pipe = loading.load(StableAudioPipeline, manifest)
         self._rate = int(self._pipe.vae.config.sampling_rate)
 
+    def steps(self, _seconds: float) -> int:
+        """Return how many steps so much music takes."""
+        return self._recipe.steps
+
     def make(self, order: Order) -> Music:
         """Return the music, in one stretch."""
         recipe = self._recipe
-        steps = Steps(order.report, recipe.steps + 1)
 
         def step(_number: int, _timestep: Any, latents: Any) -> None:  # noqa: ANN401 - diffusers' signature
-            steps.step(latents)
+            order.steps.step(latents)
 
         with loading.running(self._pipe):
             made = self._pipe(

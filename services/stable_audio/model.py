@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import InvalidRequestError, ModelFailedError
 from inference import output
+from inference.steps import Steps
 from media.pcm import SAMPLE_RATE
 from services.stable_audio.ending import BED_LUFS, bed_of
 from services.stable_audio.engine import Order
@@ -56,7 +57,8 @@ class Model:
             raise ModelFailedError("the model is not loaded")
         _check(request, self._longest)
         prompt = prompt_of(request, tagged=self._engine.tagged)
-        music = self._engine.make(Order(request, prompt, report, files))
+        steps = Steps(report, self._engine.steps(request.seconds) + 1)
+        music = self._engine.make(Order(request, prompt, steps, report, files))
         bed = bed_of(music.samples, music.rate, seconds=request.seconds, cuts=request.cuts)
         facts = output.facts(
             self._manifest,
@@ -76,7 +78,7 @@ class Model:
             seconds=request.seconds,
             name="music",
         )
-        report(1, 1, "master")
+        steps.finish("master")
         yield media
 
     @property

@@ -12,7 +12,6 @@ import torch
 from diffusers import StableAudio3InpaintPipeline, StableAudio3Pipeline
 
 from inference import loading, seeding
-from inference.steps import Steps
 from services.stable_audio import stretches
 from services.stable_audio.engine import Music
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from contracts.manifest import Manifest
+    from inference.steps import Steps
     from services.stable_audio.engine import Order
     from services.stable_audio.prompt import Prompt
     from services.stable_audio.recipe import Recipe
@@ -43,24 +43,30 @@ class ThirdEngine:
         self._onward.set_progress_bar_config(disable=True)
         self._rate = int(self._pipe.vae.config.sampling_rate)
 
-    def make(self, order: Order) -> Music:
-        """Return the music, in one stretch or several."""
+    def steps(self, seconds: float) -> int:
+        """Return how many steps so much music takes."""
+        return self._recipe.steps * len(self._plan(seconds))
+
+    def _plan(self, seconds: float) -> list[Stretch]:
         recipe = self._recipe
-        plan = stretches.plan(
-            order.request.seconds,
+        return stretches.plan(
+            seconds,
             most=recipe.most_seconds,
             overlap=recipe.overlap_seconds,
             coda=recipe.coda_seconds,
         )
-        steps = Steps(order.report, recipe.steps * len(plan) + 1)
+
+    def make(self, order: Order) -> Music:
+        """Return the music, in one stretch or several."""
+        recipe, plan = self._recipe, self._plan(order.request.seconds)
         noise = seeding.generator(order.request.seed)
         track: Sound | None = None
         with loading.running(self._pipe):
             for stretch in plan:
                 if track is None:
-                    track = self._first(stretch, order.prompt, noise, steps)
+                    track = self._first(stretch, order.prompt, noise, order.steps)
                 else:
-                    track = self._went_on(track, stretch, order.prompt, noise, steps)
+                    track = self._went_on(track, stretch, order.prompt, noise, order.steps)
         assert track is not None  # a plan has a stretch
         facts = {
             "steps": str(recipe.steps),
