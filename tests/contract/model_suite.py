@@ -23,7 +23,7 @@ from samples import FILES, SAMPLES, Sample
 
 from bus.worker import process
 from bus.worker.folder import ServiceFolder
-from bus.worker.frames import RunJob, Ticked
+from bus.worker.frames import Keep, RunJob, Ticked
 from bus.worker.model import Media
 from bus.worker.process import ModelProcess
 from contracts.errors import InvalidInputError, JobCancelledError
@@ -31,26 +31,39 @@ from contracts.requests import Request
 
 
 class Runner:
-    """A loaded model in its process, and a fresh scratch folder for every run."""
+    """A loaded model in its process, and a fresh scratch folder for every run.
+
+    `notes` are those that the model keeps of paid work; they begin empty with every new job.
+    """
 
     def __init__(self, model: ModelProcess, folder: Path) -> None:
         self.model = model
         self.ticks: list[Ticked] = []
+        self.notes: dict[str, str] = {}
         self._folder = folder
 
-    async def run(self, request: Request, *, cancelled: bool = False) -> list[Media]:
-        """Run once; `cancelled` at once, before its first step."""
+    async def keep(self, note: Keep) -> str:
+        """Keep a note as the worker does: the first one of a name is the one."""
+        if note.body:
+            return self.notes.setdefault(note.name, note.body)
+        return self.notes.get(note.name, "")
+
+    async def run(
+        self, request: Request, *, cancelled: bool = False, again: bool = False
+    ) -> list[Media]:
+        """Run once; `cancelled` at once, before its first step; `again` is the same job's next."""
         scratch = self._folder / secrets.token_hex(4)
         scratch.mkdir()
         inputs = {sha256: str(self._folder / sha256) for sha256 in FILES}
         for sha256, body in FILES.items():
             (self._folder / sha256).write_bytes(body)
         self.ticks = []
+        self.notes = self.notes if again else {}
         job = RunJob(job_id="j1", request=request, inputs=inputs, scratch=str(scratch))
         if not cancelled:
-            return await self.model.run(job, self.ticks.append)
+            return await self.model.run(job, self.ticks.append, self.keep)
         os.kill(self.model.pid, signal.SIGSTOP)  # until job and cancel are both in the pipe
-        work = asyncio.create_task(self.model.run(job, self.ticks.append))
+        work = asyncio.create_task(self.model.run(job, self.ticks.append, self.keep))
         await asyncio.sleep(0)
         self.model.cancel()
         os.kill(self.model.pid, signal.SIGCONT)
