@@ -6,6 +6,7 @@ too long or a figure that the brief does not hold is not written in the first pl
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,9 +16,22 @@ from llguidance.hf import from_tokenizer
 from contracts.errors import ModelFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
     from services.kimi.schema import Schema
+
+
+@contextlib.contextmanager
+def _without_panic() -> Iterator[None]:
+    """Turn a failed assertion of the library, which Python cannot even catch by name, into ours."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ModelFailedError(f"the decoder's grammar library gave up: {error}") from error
 
 
 class Vocabulary:
@@ -25,7 +39,8 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any, size: int) -> None:  # noqa: ANN401 - transformers' tokenizer
         """Take `size` tokens: the width of the model's output, which may exceed the tokenizer's."""
-        self._tokens = from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)))
+        with _without_panic():
+            self._tokens = from_tokenizer(tokenizer, n_vocab=max(size, len(tokenizer)))
 
     def grammar(self, schema: Schema) -> Grammar:
         """Return a grammar for one answer."""
@@ -38,8 +53,9 @@ class Grammar:
     def __init__(self, tokens: Any, schema: Schema) -> None:  # noqa: ANN401 - an LLTokenizer
         # Free white space would let a model that is lost write spaces until its tokens are used up.
         text = msgspec.json.encode(schema).decode()
-        compiled = LLMatcher.grammar_from_json_schema(text, defaults={"whitespace_flexible": False})
-        self._matcher = LLMatcher(tokens, compiled)
+        with _without_panic():
+            compiled = LLMatcher.grammar_from_json_schema(text, {"whitespace_flexible": False})
+            self._matcher = LLMatcher(tokens, compiled)
         self._seen = 0
         self._check()
 

@@ -26,6 +26,7 @@ class NativeWriter:
         self._model: Any = None
         self._tokenizer: Any = None
         self._vocabulary: Any = None
+        self._revision = ""
 
     def load(self) -> None:
         """Read tokenizer and weights. Raises WeightsError for what lacks or cannot be read."""
@@ -35,6 +36,7 @@ class NativeWriter:
         from services.kimi.grammar import Vocabulary
 
         folder = weights.path(self._manifest)
+        self._revision = weights.revision(self._manifest)
         with loading.reading(folder):
             self._tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=False
@@ -70,6 +72,7 @@ class NativeWriter:
             finish="stop" if grammar.is_complete else "length",
             decoding=DECODING,
             model=self._manifest.model.name,
+            revision=self._revision,
             usage=Usage(read, len(written)),
         )
 

@@ -39,12 +39,14 @@ class Answer(msgspec.Struct, frozen=True):
     """What a model said. `finish` is why it stopped: `stop`, or `length` at the limit of tokens.
 
     `decoding` is how it was held to the schema: `json_schema`, `json_object`, `prompt`, `grammar`.
+    `revision` of the weights is "" where a server has them, and tells nobody.
     """
 
     text: str
     finish: str
     decoding: str
     model: str
+    revision: str = ""
     usage: Usage = Usage()
 
 
@@ -107,6 +109,7 @@ def write(task: Task, writer: Writer, seed: int, tokens: Tokens) -> Written:
         if not problems:
             facts = {
                 "model": answer.model,
+                **({"revision": answer.revision} if answer.revision else {}),
                 "decoding": answer.decoding,
                 "seed": str(seed),
                 "asked": str(asked),

@@ -21,10 +21,11 @@ def save(folder: Path, texts: list[str]) -> None:
     write soon takes few tokens. Every byte is a token, so that every character can be written.
     """
     raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=1024,
+        max_token_length=24,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=_SPECIAL,
         show_progress=False,
