@@ -20,19 +20,20 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
-from tiny import vocabulary
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLImageProcessorFast,
     Qwen2VLProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
 )
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from tiny import vocabulary
 
 _BLOCKS = 4
 """As many as the real autoencoders have: a latent stands for 8 pixels, sides are multiples of 16"""
@@ -150,17 +151,29 @@ def qwen_image(folder: Path) -> None:
     ).save_pretrained(folder, safe_serialization=True)
 
 
+class _PictureProcessor(Qwen2VLProcessor):  # type: ignore[misc]  # transformers has no types
+    """Without its part for films, which needs torchvision."""
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["image_processor", "tokenizer"]
+
+
+_PictureProcessor.__name__ = Qwen2VLProcessor.__name__  # as the hub's folder names it
+_PictureProcessor.__module__ = Qwen2VLProcessor.__module__
+
+
 def qwen_image_edit(folder: Path) -> None:
     """Save a Qwen-Image-Edit of the kind that takes several pictures."""
     torch.manual_seed(0)
     tokenizer = vocabulary.qwen()
-    images = Qwen2VLImageProcessorFast(min_pixels=56 * 56, max_pixels=84 * 84)
+    images = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=84 * 84)
     QwenImageEditPlusPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=_qwen_vae(),
         text_encoder=_qwen_vl(tokenizer),
         tokenizer=tokenizer,
-        processor=Qwen2VLProcessor(images, tokenizer, chat_template=tokenizer.chat_template),
+        processor=_PictureProcessor(images, tokenizer, chat_template=tokenizer.chat_template),
         transformer=_qwen_transformer(),
     ).save_pretrained(folder, safe_serialization=True)
 

@@ -1,0 +1,1 @@
+"""Edits of one picture by ChronoEdit: the change is thought of as a short film."""

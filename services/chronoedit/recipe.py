@@ -1,0 +1,68 @@
+"""How a variant edits: its manifest's parameters, read and checked. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from contracts.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from contracts.manifest import Manifest
+
+MULTIPLE = 16
+"""Of both sides: the autoencoder's 8 pixels in patches of 2."""
+_FRAMES_STEP = 4
+"""Frames come in fours, and one."""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """`[model.parameters]`.
+
+    `adapter` is the part that holds the distilled LoRA, empty for none. In the first
+    `reasoning_steps` the model imagines a film of `frames` from the picture to its edit; then only
+    the two ends go on. 0 imagines nothing in between.
+    """
+
+    steps: Annotated[int, msgspec.Meta(ge=1)]
+    guidance: Annotated[float, msgspec.Meta(ge=1)]
+    flow_shift: Annotated[float, msgspec.Meta(gt=0)]
+    reasoning_steps: Annotated[int, msgspec.Meta(ge=0)]
+    frames: Annotated[int, msgspec.Meta(ge=5)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)]
+    min_side: Annotated[int, msgspec.Meta(ge=0)]
+    max_pixels: Annotated[int, msgspec.Meta(ge=0)]
+    adapter: str
+    adapter_file: str
+    adapter_strength: float
+
+    @property
+    def reasoning(self) -> str:
+        """What is imagined on the way, for people; empty for nothing."""
+        if not self.reasoning_steps:
+            return ""
+        return f"{self.reasoning_steps} of {self.steps} steps over {self.frames} frames"
+
+
+def recipe_of(manifest: Manifest) -> Recipe:
+    """Return a variant's recipe; raises InvalidRequestError naming the parameter that is wrong."""
+    try:
+        recipe = msgspec.convert(manifest.model.parameters, Recipe)
+    except msgspec.ValidationError as error:
+        raise _wrong(manifest, str(error), "model.parameters") from None
+    if recipe.frames % _FRAMES_STEP != 1:
+        raise _wrong(manifest, "frames come in fours, and one", "model.parameters.frames")
+    if recipe.reasoning_steps > recipe.steps:
+        raise _wrong(
+            manifest,
+            f"{recipe.reasoning_steps} of {recipe.steps} steps cannot be",
+            "model.parameters.reasoning_steps",
+        )
+    if recipe.adapter and recipe.adapter not in manifest.model.parts:
+        raise _wrong(manifest, f"no part {recipe.adapter!r}", "model.parameters.adapter")
+    return recipe
+
+
+def _wrong(manifest: Manifest, words: str, field: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{manifest.name}: [model.parameters]: {words}", field=field)

@@ -1,0 +1,1 @@
+"""Pictures by FLUX and its kin: text to picture, and edits of one or several pictures."""
