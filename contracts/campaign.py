@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -55,15 +55,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stands as `{"$output": [<step>, <output name>]}`, and one that the first of several steps makes
     as `{"$first": [[<step>, <output name>], ...]}`. `needs` are the steps it waits for.
 
-    An `optional` step may fail where drafts are allowed: what it would have changed goes on as it
-    is. One with `unless` is asked for only if that optional step has failed.
+    An `optional` step may fail, `always` or where `drafts` are allowed: what it would have changed
+    goes on as it is, what it would have made is left out. One with `unless` is asked for only if
+    that optional step has failed.
     """
 
     name: str
     capability: Capability
     request: dict[str, Any]
     needs: list[str] = []
-    optional: bool = False
+    optional: Literal["", "drafts", "always"] = ""
     unless: str = ""
 
 

@@ -23,7 +23,7 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 _LATER: dict[type, frozenset[str]] = {
     Asset: frozenset({"id"}),
     Brief: frozenset({"edits", "restyle", "people"}),
-    PackageCampaign: frozenset({"sources"}),
+    PackageCampaign: frozenset({"left_out", "sources"}),
     PackageItem: frozenset({"left_out"}),
 }
 """Fields that a message did not always have. Empty, they do not count: what asks for the same as

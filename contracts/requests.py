@@ -335,12 +335,16 @@ class PackageSource(Part, frozen=True, kw_only=True):
 
 
 class PackageCampaign(Envelope, frozen=True, kw_only=True, tag="package_campaign.v1"):
-    """Pack a campaign: outputs `package` (ZIP), `manifest` (JSON) and `index` (HTML)."""
+    """Pack a campaign: outputs `package` (ZIP), `manifest` (JSON) and `index` (HTML).
+
+    `left_out` names what was to be a file and is none, each with the reason.
+    """
 
     title: str
     palette: Palette
     items: Annotated[list[PackageItem], msgspec.Meta(min_length=1, max_length=4000)]
     sources: Annotated[list[PackageSource], msgspec.Meta(max_length=4000)] = []
+    left_out: list[str] = []
     tier: Tier = Tier.DRAFT
     seed: Seed = 0
 

@@ -15,11 +15,11 @@ import msgspec
 
 from contracts import canonical, events, subjects
 from contracts.artifacts import ArtifactRef, artifact_key
-from contracts.brief import Brief
+from contracts.brief import Brief, named_shots
 from contracts.campaign import CampaignRecord, Cancel, RerunCampaign, RunCampaign
-from contracts.capability import Capability
+from contracts.capability import Capability, Tier
 from contracts.codec import decode_input, encode
-from contracts.errors import ArtifactMissingError, UnknownOutcomeError
+from contracts.errors import AdgenxError, ArtifactMissingError, UnknownOutcomeError
 from contracts.identity import job_id_of
 from contracts.jobs import JobRecord, JobState, Made, Provenance
 from contracts.operating import DeleteCampaign
@@ -160,7 +160,9 @@ class MemoryWorld(World):
 
 
 def canned_script(brief: Brief) -> Script:
-    """A script of three shots whose words alone depend on the brief's headlines."""
+    """A script of three shots, and those that the brief names, whose words alone depend on its
+    headlines.
+    """
     variants = "abcd"[: brief.variants.hooks]
 
     def texts(name: str) -> dict[str, ShotText]:
@@ -173,8 +175,10 @@ def canned_script(brief: Brief) -> Script:
                     found[f"{locale}~{variant}"] = ShotText(headline=variant, voice=f"{variant}.")
         return found
 
-    third = round(brief.length_seconds / 3, 3)
     kinds = [("hook", ShotKind.HOOK), ("product", ShotKind.PRODUCT), ("end", ShotKind.END)]
+    more = [name for name in named_shots(brief) if name not in dict(kinds)]
+    kinds[1:1] = [(name, ShotKind.STATEMENT) for name in more]
+    third = round(brief.length_seconds / len(kinds), 3)
     return Script(
         shots=[
             Shot(
@@ -199,6 +203,9 @@ def canned_script(brief: Brief) -> Script:
 _OUTPUTS = {
     "image": [("image", "image/png")],
     "video": [("video", "video/mp4")],
+    "editimage": [("image", "image/png")],
+    "editvideo": [("video", "video/mp4")],
+    "animatecharacter": [("video", "video/mp4")],
     "mesh": [("mesh", "model/gltf-binary")],
     "music": [("music", "audio/wav")],
     "speech": [("voice", "audio/wav"), ("timings", "application/json")],
@@ -235,11 +242,23 @@ def outputs_of(request: Request) -> list[tuple[str, str, bytes]]:
 
 
 class Router:
-    """Answers requests as the router would, one small step at a time, in any order."""
+    """Answers requests as the router would, one small step at a time, in any order.
 
-    def __init__(self, world: MemoryWorld, fails: frozenset[str] = frozenset()) -> None:
+    Steps of `fails` cannot be made; those of `refuses` end with that error; those of `drafts` are
+    made by a draft engine, whatever tier was asked for.
+    """
+
+    def __init__(
+        self,
+        world: MemoryWorld,
+        fails: frozenset[str] = frozenset(),
+        refuses: Mapping[str, AdgenxError] | None = None,
+        drafts: frozenset[str] = frozenset(),
+    ) -> None:
         self.world = world
         self.fails = fails
+        self.refuses = refuses or {}
+        self.drafts = drafts
         self.cache: dict[str, list[ArtifactRef]] = {}
 
     def step(self, rng: random.Random) -> bool:
@@ -276,7 +295,7 @@ class Router:
                 request_hash=canonical.request_hash(request),
                 accepted_at=1.0,
                 service="fake",
-                provenance=MAKER,
+                provenance=self._maker(request),
                 fingerprint=canonical.fingerprint(request, MAKER),
             )
         elif not job.state.terminal:
@@ -290,8 +309,9 @@ class Router:
         if job.cancel_wanted:
             return msgspec.structs.replace(job, state=JobState.CANCELLED, ended_at=2.0)
         step = request.labels.get("step", "")
-        if step in self.fails:
-            error = ArtifactMissingError("it cannot be made").info()
+        if step in self.fails or step in self.refuses:
+            refusal = self.refuses.get(step) or ArtifactMissingError("it cannot be made")
+            error = refusal.info()
             return msgspec.structs.replace(job, state=JobState.FAILED, error=error, ended_at=2.0)
         key = canonical.cache_key(request, MAKER)
         made = Made.CACHE if key in self.cache else Made.RUN
@@ -300,6 +320,11 @@ class Router:
         return msgspec.structs.replace(
             job, state=JobState.OK, made=made, outputs=self.cache[key], ended_at=2.0
         )
+
+    def _maker(self, request: Request) -> Provenance:
+        step = request.labels.get("step", "")
+        tier = Tier.DRAFT if step in self.drafts else request.tier
+        return msgspec.structs.replace(MAKER, tier=tier, seed=request.seed)
 
     def _store(self, tenant: str, name: str, media_type: str, body: bytes) -> ArtifactRef:
         sha256 = hashlib.sha256(body).hexdigest()

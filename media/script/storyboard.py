@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from contracts.brief import Brief, named_shots
 from contracts.script import ShotKind
 
 KINDS = {
@@ -44,6 +45,14 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     figures: int
     has_offer: bool
     by_hand: list[str]
+
+
+def by_hand(brief: Brief) -> list[str]:
+    """Return the shots that the brief names and that can be filled: a film must have them first."""
+    named = set(named_shots(brief))
+    named -= set() if brief.product.facts else {"proof"}
+    named -= set() if brief.offer else {"offer"}
+    return [name for name in KINDS if name in brief.headlines or name in named]
 
 
 def kind_of(name: str) -> ShotKind:

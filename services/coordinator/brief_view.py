@@ -10,23 +10,30 @@ from typing import Any
 
 import msgspec
 
-from contracts.brief import Brief, Palette, Variants, localized
+from contracts.brief import Brief, Edit, Palette, Variants, localized, named_shots
 
 ANY_CAMPAIGN = "campaign"
 """Stands for the id, so that equal briefs of two campaigns share their words."""
 
 DEFAULT_SECONDS = 15.0
+_NOT_TOLD = "-"
 DEFAULT_MUSIC = ""
 
 
 def for_script(brief: Brief) -> Brief:
-    """Return the brief as the script depends on it: all words, no looks, no files, no money."""
+    """Return the brief as the script depends on it: all words, no looks, no files, no money.
+
+    Of edits, restyling and people there is left that the script must have their shots.
+    """
     return msgspec.structs.replace(
         brief,
         campaign=ANY_CAMPAIGN,
         brand=msgspec.structs.replace(brief.brand, palette=Palette()),
         budget=None,
         assets=[],
+        edits=[Edit(of=shot, instruction=_NOT_TOLD) for shot in named_shots(brief)],
+        restyle="",
+        people=[],
         scale=1.0,
         seed=0,
     )
@@ -48,6 +55,7 @@ def for_copy(brief: Brief, locale: str) -> Brief:
         call_to_action=localized(plain.call_to_action, locale),
         locales=[locale],
         headlines={},
+        edits=[],
         length_seconds=DEFAULT_SECONDS,
         variants=Variants(),
         music=DEFAULT_MUSIC,

@@ -31,12 +31,13 @@ from contracts import subjects
 from contracts.artifacts import ArtifactRef
 from contracts.campaign import CampaignRecord, CampaignState, Cancel, PastRevision
 from contracts.canonical import request_hash
+from contracts.capability import Tier
 from contracts.codec import encode
 from contracts.errors import DeadlineExpiredError, ErrorInfo
 from contracts.events import StepOutcome
-from contracts.jobs import JobRecord, Made
+from contracts.jobs import JobRecord, JobState, Made
 from services.coordinator import telling
-from services.coordinator.graph import Graph, Standing
+from services.coordinator.graph import DONE, Graph, Standing
 from services.coordinator.plan_package import PACKAGE, SCRIPT
 from services.coordinator.step import capability_of_step
 from services.coordinator.telling import Once, request_id_of
@@ -45,7 +46,9 @@ from services.coordinator.why import why
 from services.coordinator.wiring import OutputMissingError
 
 SKIPPED = "skipped"
-"""Status of a step that was never asked for, because something that it needs failed."""
+"""Status of a step that was never asked for: something that it needs failed, or it was needless."""
+LEFT_OUT = "left_out"
+"""Status of an edit that failed, so that what it would have changed went on as it was."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -136,7 +139,7 @@ def _open(seen: Seen, graph: Graph) -> list[Command]:
             return [*commands, Write(doomed(record, error.info()))]
     if _unfinished(graph) or _unfenced(record):
         return commands
-    bad = record.error is not None or any(s is not Standing.OK for s in graph.standings.values())
+    bad = record.error is not None or any(s not in DONE for s in graph.standings.values())
     return _end(seen, graph, CampaignState.FAILED if bad else CampaignState.OK)
 
 
@@ -229,6 +232,7 @@ def _outcomes(record: CampaignRecord, graph: Graph) -> list[StepOutcome]:
                 StepOutcome(step=name, request_id=request_id, status=SKIPPED, error=error)
             )
             continue
+        left_out = graph.standings[name] is Standing.LEFT_OUT
         reason = ""
         if record.revision > 1 and job.made is not None:
             before = graph.jobs.get(past.get(name, ""))
@@ -237,14 +241,22 @@ def _outcomes(record: CampaignRecord, graph: Graph) -> list[StepOutcome]:
             StepOutcome(
                 step=name,
                 request_id=request_id,
-                status=job.state,
+                status=LEFT_OUT if left_out else job.state,
                 made=job.made or "",
                 service=job.service,
                 why=reason,
                 error=job.error,
+                tier=Tier.DRAFT if _stood_in(record, job) else "",
             )
         )
     return outcomes
+
+
+def _stood_in(record: CampaignRecord, job: JobRecord) -> bool:
+    """Say whether a draft engine made something of a production campaign."""
+    made = job.provenance if job.state is JobState.OK else None
+    production = record.brief.tier is Tier.PRODUCTION
+    return production and made is not None and made.tier is Tier.DRAFT
 
 
 def _ran(job: JobRecord | None) -> bool:
@@ -253,7 +265,7 @@ def _ran(job: JobRecord | None) -> bool:
 
 def _first_error(outcomes: list[StepOutcome]) -> ErrorInfo | None:
     for outcome in outcomes:
-        if outcome.error is not None:
+        if outcome.error is not None and outcome.status != LEFT_OUT:
             return msgspec.structs.replace(
                 outcome.error, message=f"step {outcome.step}: {outcome.error.message}"[:300]
             )

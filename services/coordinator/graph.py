@@ -8,14 +8,30 @@ from functools import cached_property
 
 from contracts.artifacts import ArtifactRef
 from contracts.campaign import CampaignRecord, Step
-from contracts.capability import Capability
+from contracts.capability import Capability, Tier
 from contracts.codec import BODY_LIMIT, encode
-from contracts.errors import AdgenxError, ErrorInfo, TooLargeError
+from contracts.errors import (
+    AdgenxError,
+    BudgetExceededError,
+    ChildLostError,
+    DisabledError,
+    ErrorInfo,
+    ModelFailedError,
+    NoProviderError,
+    OutOfMemoryError,
+    PoisonError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitedError,
+    SpoolError,
+    StalledError,
+    TooLargeError,
+)
 from contracts.jobs import JobRecord, JobState
 from contracts.requests import Request
 from services.coordinator import delivery, terms, wiring
 from services.coordinator.telling import request_id_of
-from services.coordinator.wiring import OutputMissingError
+from services.coordinator.wiring import NotMadeError, OutputMissingError
 
 
 class Standing(StrEnum):
@@ -27,10 +43,41 @@ class Standing(StrEnum):
     """It can be asked for, and has no record."""
     ASKED = "asked"
     OK = "ok"
+    LEFT_OUT = "left_out"
+    """It failed, and what it would have changed goes on as it is."""
+    NEEDLESS = "needless"
+    """It is never asked for: the step in whose place it would be is there."""
     BAD = "bad"
     """It failed or was cancelled."""
     DEAD = "dead"
     """It never will be asked for: something that it needs is missing."""
+
+
+DONE = frozenset({Standing.OK, Standing.LEFT_OUT, Standing.NEEDLESS})
+"""Where nothing more is wanted of a step."""
+
+LEAVES_OUT = frozenset(
+    error.code
+    for error in (
+        NoProviderError,
+        DisabledError,
+        BudgetExceededError,
+        ModelFailedError,
+        OutOfMemoryError,
+        StalledError,
+        ChildLostError,
+        PoisonError,
+        SpoolError,
+        ProviderUnavailableError,
+        ProviderTimeoutError,
+        RateLimitedError,
+    )
+)
+"""Ends that say something of who was asked: with them an optional step is left out.
+
+The others (a refusal by the provider's rules, an input that cannot be read) say something of what
+was asked, which whoever asked must hear.
+"""
 
 
 class Graph:
@@ -63,11 +110,19 @@ class Graph:
         if job is not None:
             if not job.state.terminal:
                 return Standing.ASKED
-            return Standing.OK if job.state is JobState.OK else Standing.BAD
-        needs = [found[need] for need in step.needs]
+            if job.state is JobState.OK:
+                return Standing.OK
+            return Standing.LEFT_OUT if self._leaves_out(step, job) else Standing.BAD
+        return self._unasked(step, found)
+
+    def _unasked(self, step: Step, found: dict[str, Standing]) -> Standing:
+        """Return where a step without a record stands."""
+        if step.unless and found[step.unless] is Standing.OK:
+            return Standing.NEEDLESS
+        needs = [found[need] for need in (*step.needs, *([step.unless] if step.unless else []))]
         if any(n in (Standing.BAD, Standing.DEAD) for n in needs):
             return Standing.DEAD
-        if any(n is not Standing.OK for n in needs):
+        if any(n not in DONE for n in needs):
             return Standing.WAITING
         try:
             self._requests[step.name] = self._resolved(step)
@@ -75,6 +130,53 @@ class Graph:
             self.errors[step.name] = error.info()
             return Standing.DEAD
         return Standing.READY
+
+    def _leaves_out(self, step: Step, job: JobRecord) -> bool:
+        """Say whether a failed step's campaign goes on without it."""
+        why = job.error.code if job.error else ""
+        drafts = terms.allow_draft(self.record)
+        allowed = step.optional == "always" or (step.optional == "drafts" and drafts)
+        return allowed and job.state is JobState.FAILED and why in LEAVES_OUT
+
+    def is_draft(self, step: str) -> bool:
+        """Say whether a draft engine made a step's output, or anything that went into it."""
+        return any(
+            job.provenance is not None and job.provenance.tier is Tier.DRAFT
+            for job in self.went_into(step).values()
+        )
+
+    def went_into(self, step: str) -> dict[str, JobRecord]:
+        """Return the records of all steps whose outputs went into a step's, and its own, by name;
+        without what was left out, or never asked for.
+        """
+        found: dict[str, JobRecord] = {}
+        seen: set[str] = set()
+        stack = [step]
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            job = self.job(name)
+            if job is not None and job.state is JobState.OK:
+                found[name] = job
+                stack += self.steps[name].needs
+        return found
+
+    def left_out(self, step: str) -> list[str]:
+        """Return what was left out of a step, itself included: each with its error's code."""
+        found: dict[str, str] = {}
+        seen: set[str] = set()
+        stack = [step]
+        while stack:
+            name = stack.pop()
+            if name not in seen:
+                seen.add(name)
+                stack += self.steps[name].needs
+                job = self.job(name)
+                if job is not None and self._leaves_out(self.steps[name], job):
+                    found[name] = f"{name}: {job.error.code if job.error else job.state}"
+        return sorted(found.values())
 
     def request(self, step: str) -> Request:
         """Return the request of a step whose inputs are there; raises OutputMissingError."""
@@ -87,9 +189,9 @@ class Graph:
     def _resolved(self, step: Step) -> Request:
         record = self.record
         if step.capability is Capability.PACKAGE and record.plan is not None:
-            plain = delivery.filled(record.plan, step, self.find, self._made)
+            plain = delivery.filled(record.plan, step, self)
         else:
-            plain = wiring.resolve(step.request, self.find)
+            plain = wiring.resolve(step.request, self.find, self.is_draft)
         request = wiring.request_of({**plain, **terms.envelope(record, step.name, self._now)})
         if len(encode(request)) > BODY_LIMIT:
             raise TooLargeError(f"the request of step {step.name} is larger than one may be")
@@ -97,13 +199,14 @@ class Graph:
 
     def find(self, step: str, name: str) -> ArtifactRef:
         """Return an output of a step that is ok; raises OutputMissingError."""
-        for ref in self._made(step).outputs:
+        for ref in self.made(step).outputs:
             if ref.name == name:
                 return ref
         raise OutputMissingError(f"step {step} made no {name}")
 
-    def _made(self, step: str) -> JobRecord:
+    def made(self, step: str) -> JobRecord:
+        """Return the record of a step that is ok; raises NotMadeError."""
         job = self.job(step)
         if job is None or job.state is not JobState.OK:
-            raise OutputMissingError(f"step {step} has not been made")
+            raise NotMadeError(f"step {step} has not been made")
         return job

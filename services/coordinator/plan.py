@@ -4,6 +4,10 @@ Stage `script`      script, copy~<locale>, label, mesh
 Stage `production`  image.<shot>~<placement>, video.<shot>~<ratio>, speech~<locale>..., music...,
                     film~<locale>..., still~<locale>~<placement>, package
 
+In the production tier also first frames image.<shot>~<ratio>, and what the brief asks for of
+edit.<shot>~<placement or ratio>, animate.<shot>~<ratio> and restyle.<shot>~<ratio>. A draft leaves
+these out and says so in the package. What planner 1 planned is as it was: it knew none of them.
+
 A stage is planned once and frozen into the campaign's record with `PLANNER`; what changes below
 must change that constant too. Requests hold only what they depend on, which is what makes a changed
 headline cost no plate: see `brief_view` and `step.seed_of`.
@@ -18,6 +22,7 @@ import msgspec
 from contracts.assets import AssetRole
 from contracts.brief import Brief, Form, localized
 from contracts.campaign import Plan, Step
+from contracts.capability import Tier
 from contracts.codec import encode
 from contracts.errors import TooLargeError
 from contracts.requests import ComposeMedia, GenerateMesh, GenerateText, LabelWork
@@ -25,14 +30,15 @@ from contracts.script import Script
 from services.coordinator import brief_view, wiring
 from services.coordinator.plan_films import film_steps, still_steps
 from services.coordinator.plan_package import MESH, SCRIPT, package_step
-from services.coordinator.plan_pictures import image_steps, video_steps
+from services.coordinator.plan_pictures import frame_steps, image_steps
+from services.coordinator.plan_plates import plate_steps
 from services.coordinator.plan_sound import music_steps, speech_steps
 from services.coordinator.script_check import ScriptError
 from services.coordinator.step import Kind, StepName, seed_of
 from services.coordinator.treatment import LABEL, Treatment, first_ref, refs_of
 from services.coordinator.wiring import freeze
 
-PLANNER = "1"
+PLANNER = "2"
 SCRIPT_STAGE = "script"
 PRODUCTION_STAGE = "production"
 
@@ -63,7 +69,8 @@ def production(brief: Brief, plan: Plan, script: Script) -> Plan:
     try:
         steps = [
             *plan.steps,
-            *video_steps(treatment),
+            *frame_steps(treatment),
+            *plate_steps(treatment),
             *image_steps(treatment),
             *music_steps(treatment),
             *speech_steps(treatment),
@@ -138,4 +145,6 @@ def _mesh(brief: Brief) -> Step:
         seed=seed_of(brief.seed, MESH),
         tier=brief.tier,
     )
-    return freeze(MESH, request)
+    # No film or still shows it: a production campaign for which nobody models goes on without.
+    production = brief.tier is Tier.PRODUCTION
+    return freeze(MESH, request, optional="always" if production else "")

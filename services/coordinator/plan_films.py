@@ -12,11 +12,12 @@ from contracts.script import ShotKind
 from services.coordinator import wiring
 from services.coordinator.cuts import FPS, CutShot, Format
 from services.coordinator.layout import caption_box
-from services.coordinator.plan_pictures import image_name, plate_name, still_layout, still_size
+from services.coordinator.plan_pictures import picture_of, still_layout, still_size
+from services.coordinator.plan_plates import plate_of
 from services.coordinator.plan_sound import music_name, speech_name
 from services.coordinator.step import Kind, StepName
 from services.coordinator.treatment import Treatment
-from services.coordinator.wiring import freeze
+from services.coordinator.wiring import freeze, labelled
 
 
 def film_name(treatment: Treatment, film: Format, locale: str, variant: str) -> StepName:
@@ -54,7 +55,14 @@ def _film(treatment: Treatment, film: Format, locale: str, variant: str) -> Step
         frame_scale=brief.scale,
     )
     name = film_name(treatment, film, locale, variant)
-    return freeze(name, ComposeMedia(work=work, seed=treatment.seed(name), tier=brief.tier))
+    return _composed(treatment, name, work)
+
+
+def _composed(treatment: Treatment, name: StepName, work: FilmWork | StillWork) -> Step:
+    """Return a composing step; whether its picture says draft shows when all of it is there."""
+    brief = treatment.brief
+    step = freeze(name, ComposeMedia(work=work, seed=treatment.seed(name), tier=brief.tier))
+    return labelled(step) if treatment.production else step
 
 
 def _shot(
@@ -66,7 +74,7 @@ def _shot(
         name=timed.shot.name,
         kind=timed.shot.kind,
         seconds=timed.seconds,
-        plate=wiring.output(plate_name(timed.shot, ratio), "video"),
+        plate=plate_of(treatment, timed.shot, ratio),
         type_box=boxes.type_box,
         focus=boxes.focus,
         kicker=text.kicker,
@@ -109,7 +117,7 @@ def _still(treatment: Treatment, locale: str, placement: str) -> Step:
         width=width,
         height=height,
         look=treatment.look(locale, place.safe),
-        picture=wiring.output(image_name(treatment, placement), "image"),
+        picture=picture_of(treatment, placement),
         type_box=boxes.type_box,
         focus=boxes.focus,
         headline=_still_headline(treatment, locale) or card.tagline or card.brand,
@@ -119,8 +127,7 @@ def _still(treatment: Treatment, locale: str, placement: str) -> Step:
         title=localized(treatment.brief.product.name, locale),
     )
     name = still_name(locale, placement)
-    request = ComposeMedia(work=work, seed=treatment.seed(name), tier=treatment.brief.tier)
-    return freeze(name, request)
+    return _composed(treatment, name, work)
 
 
 def _still_headline(treatment: Treatment, locale: str) -> str:

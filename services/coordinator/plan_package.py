@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from contracts.artifacts import ArtifactRef
-from contracts.brief import Form
+from contracts.assets import Asset
+from contracts.brief import KEY_VISUAL, Form
 from contracts.campaign import Step
-from contracts.requests import PackageCampaign, PackageItem
+from contracts.requests import PackageCampaign, PackageItem, PackageSource
+from services.coordinator.cuts import Format
 from services.coordinator.plan_films import film_name, still_name
+from services.coordinator.plan_pictures import edit_name, frame_name, image_name
+from services.coordinator.plan_plates import animate_name, restyle_name
 from services.coordinator.plan_sound import cuts_of, music_name, speech_name
 from services.coordinator.step import Kind, StepName
 from services.coordinator.treatment import LABEL, Treatment
@@ -34,9 +38,54 @@ def package_step(treatment: Treatment) -> Step:
     ]
     brief = treatment.brief
     request = PackageCampaign(
-        title=treatment.title, palette=brief.brand.palette, items=items, tier=brief.tier
+        title=treatment.title,
+        palette=brief.brand.palette,
+        items=items,
+        sources=_brought(brief.assets) if treatment.production else [],
+        tier=brief.tier,
     )
     return freeze(PACKAGE, request)
+
+
+NO_DRAFT = "draft engines do not do it"
+"""Why a draft leaves out what the brief asks production models for."""
+
+
+def _brought(assets: list[Asset]) -> list[PackageSource]:
+    """Tell what the user brought, whose it is and until when it may be used."""
+    return [
+        PackageSource(
+            step=f"asset.{asset.role}",
+            outputs=[asset.ref.sha256],
+            licence=asset.rights.licence,
+            holder=asset.rights.holder,
+            expires=asset.rights.expires,
+        )
+        for asset in assets
+        if asset.ref is not None
+    ]
+
+
+def _left_out_of_film(treatment: Treatment, film: Format) -> list[str]:
+    """Return the steps that a production film would have and a draft has not."""
+    if treatment.production:
+        return []
+    steps = []
+    for timed in film.cut.shots:
+        shot = timed.shot
+        if treatment.edit_of(shot.name):
+            steps.append(edit_name(frame_name(shot, film.ratio)))
+        if treatment.person_of(shot):
+            steps.append(animate_name(shot, film.ratio))
+        if treatment.restyle_of(shot):
+            steps.append(restyle_name(shot, film.ratio))
+    return sorted(f"{step}: {NO_DRAFT}" for step in steps)
+
+
+def _left_out_of_still(treatment: Treatment, placement: str) -> list[str]:
+    if treatment.production or not treatment.edit_of(KEY_VISUAL):
+        return []
+    return [f"{edit_name(image_name(treatment, placement))}: {NO_DRAFT}"]
 
 
 def _item(step: StepName, artifact: str, path: str, title: str, **more: list[str]) -> PackageItem:
@@ -48,6 +97,7 @@ def _item(step: StepName, artifact: str, path: str, title: str, **more: list[str
         locale=step.locale,
         variant=step.variant,
         placements=more.get("placements", []),
+        left_out=more.get("left_out", []),
     )
 
 
@@ -65,9 +115,12 @@ def _films(treatment: Treatment) -> list[PackageItem]:
                     ("captions_vtt", ".vtt", "Captions"),
                     ("poster", f"-poster{BY_MEDIA_TYPE}", "Poster"),
                 ]
+                more = {
+                    "placements": list(film.placements),
+                    "left_out": _left_out_of_film(treatment, film),
+                }
                 items += [
-                    _item(name, what, stem + ending, title, placements=list(film.placements))
-                    for what, ending, title in files
+                    _item(name, what, stem + ending, title, **more) for what, ending, title in files
                 ]
     return items
 
@@ -80,6 +133,7 @@ def _stills(treatment: Treatment) -> list[PackageItem]:
             f"stills/{placement}-{locale}{BY_MEDIA_TYPE}",
             "Still",
             placements=[placement],
+            left_out=_left_out_of_still(treatment, placement),
         )
         for locale in treatment.brief.locales
         for placement in treatment.brief.placements

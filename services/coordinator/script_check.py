@@ -6,7 +6,7 @@ import math
 
 import msgspec
 
-from contracts.brief import MAX_SECONDS, Brief
+from contracts.brief import MAX_SECONDS, Brief, named_shots
 from contracts.errors import AdgenxError
 from contracts.script import Script
 from services.coordinator.step import is_shot, is_variant
@@ -46,6 +46,7 @@ def check_script(script: Script, brief: Brief) -> None:
         missing = [locale for locale in brief.locales if locale not in shot.texts]
         if missing:
             raise ScriptError(f"shot {shot.name} has no text for {missing[0]}")
+    _check_named(names, brief)
     total = sum(shot.seconds for shot in script.shots)
     if total > brief.length_seconds * _LONGER:
         raise ScriptError(
@@ -61,6 +62,23 @@ def check_script(script: Script, brief: Brief) -> None:
 
     if not all(is_variant(v) for v in script.variants):
         raise ScriptError("a variant is one small letter")
+
+
+def _check_named(names: list[str], brief: Brief) -> None:
+    missing = [shot for shot in named_shots(brief) if shot not in names]
+    if missing:
+        raise ScriptError(
+            f"the brief names the shot {missing[0]}, and the script has none; its shots are "
+            f"{', '.join(names)}",
+            field=field_of(brief, missing[0]),
+        )
+
+
+def field_of(brief: Brief, shot: str) -> str:
+    """Return the first field of the brief by which edits, restyling or people name a shot."""
+    fields = {f"edits[{i}].of": edit.of for i, edit in enumerate(brief.edits)}
+    fields |= {f"people[{i}].shot": person.shot for i, person in enumerate(brief.people)}
+    return next((f for f, named in fields.items() if named == shot), f"restyle.{shot}")
 
 
 def _is_time(seconds: float) -> bool:

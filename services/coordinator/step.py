@@ -33,7 +33,10 @@ class Kind(StrEnum):
     LABEL = "label"
     MESH = "mesh"
     IMAGE = "image"
+    EDIT = "edit"
     VIDEO = "video"
+    ANIMATE = "animate"
+    RESTYLE = "restyle"
     SPEECH = "speech"
     MUSIC = "music"
     FILM = "film"
@@ -47,7 +50,10 @@ _CAPABILITIES = {
     Kind.LABEL: Capability.COMPOSE,
     Kind.MESH: Capability.MESH,
     Kind.IMAGE: Capability.IMAGE,
+    Kind.EDIT: Capability.IMAGE_EDIT,
     Kind.VIDEO: Capability.VIDEO,
+    Kind.ANIMATE: Capability.ANIMATION,
+    Kind.RESTYLE: Capability.VIDEO_EDIT,
     Kind.SPEECH: Capability.SPEECH,
     Kind.MUSIC: Capability.MUSIC,
     Kind.FILM: Capability.COMPOSE,

@@ -53,10 +53,15 @@ def envelope(record: CampaignRecord, step: str, now: float) -> dict[str, Any]:
         "deadline_seconds": round(remaining, 3),
         "budget": msgspec.to_builtins(limit) if limit else None,
         "markets": markets(record),
-        "allow_draft": record.allow_draft or record.brief.allow_draft,
+        "allow_draft": allow_draft(record),
         "traceparent": record.traceparent,
         "labels": step_labels(record, step),
     }
+
+
+def allow_draft(record: CampaignRecord) -> bool:
+    """Say whether a draft is better than nothing: by its brief's word or its message's."""
+    return record.allow_draft or record.brief.allow_draft
 
 
 def budget(record: CampaignRecord) -> Limit | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from contracts.artifacts import ArtifactRef
 from contracts.assets import AssetRole
-from contracts.brief import Brief, Form, localized
+from contracts.brief import Brief, Form, Person, localized
 from contracts.capability import Tier
 from contracts.placement import PLACEMENTS, Insets, Ratio
 from contracts.requests import ArtDirection, Look, Subject
@@ -39,9 +39,51 @@ class Treatment:
         return formats(self.brief, self.script)
 
     @cached_property
+    def _longest(self) -> dict[tuple[str, Ratio], float]:
+        """Seconds of every plate that films show: those of the cut that shows it longest."""
+        longest: dict[tuple[str, Ratio], float] = {}
+        for film in self.formats:
+            for cut in film.cut.shots:
+                key = (cut.shot.name, film.ratio)
+                longest[key] = max(longest.get(key, 0.0), cut.seconds)
+        return longest
+
+    @property
+    def plates(self) -> list[tuple[Shot, Ratio]]:
+        """Every shot in every ratio in which a film shows it."""
+        shots = {shot.name: shot for shot in self.script.shots}
+        return [(shots[name], ratio) for name, ratio in self._longest]
+
+    def plate_seconds(self, shot: Shot, ratio: Ratio) -> float:
+        """Return how long films show a shot at most."""
+        return self._longest[shot.name, ratio]
+
+    @cached_property
     def title(self) -> str:
         """What the campaign is called for people."""
         return localized(self.brief.product.name, self.first_locale)
+
+    @property
+    def production(self) -> bool:
+        """Say whether production models are asked; draft engines neither edit nor animate."""
+        return self.brief.tier is Tier.PRODUCTION
+
+    def edit_of(self, of: str) -> str:
+        """Return how the key visual, or a shot's first frame, shall be edited; empty for not."""
+        return next((e.instruction for e in self.brief.edits if e.of == of), "")
+
+    def restyle_of(self, shot: Shot) -> str:
+        """Return the look that a shot shall get; empty for its own."""
+        style = self.brief.restyle
+        return style if isinstance(style, str) else style.get(shot.name, "")
+
+    def person_of(self, shot: Shot) -> Person | None:
+        """Return who is to be seen in a shot."""
+        return next((p for p in self.brief.people if p.shot == shot.name), None)
+
+    def asset(self, name: str) -> ArtifactRef:
+        """Return the artifact of an asset that the brief calls so; `brief_check` saw to it."""
+        return next(a.ref for a in self.brief.assets if a.id == name and a.ref is not None)
 
     def variant_token(self, variant: str) -> str:
         """Return the variant as steps and files carry it: not at all where there is but one."""

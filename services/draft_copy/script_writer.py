@@ -9,7 +9,7 @@ from contracts.errors import InvalidRequestError
 from contracts.script import Script, Shot
 from media.script import timing
 from media.script.fitting import Film, SpokenShot, Texts, short_length, timed
-from media.script.storyboard import KINDS, Board, importance, kind_of, storyboard
+from media.script.storyboard import KINDS, Board, by_hand, importance, kind_of, storyboard
 from services.draft_copy import voices
 from services.draft_copy.picture import picture
 from services.draft_copy.reading import Reading, read
@@ -30,7 +30,7 @@ def write_script(brief: Brief, seed: int) -> Script:
     board = Board(
         figures=len(brief.product.facts),
         has_offer=all(reading.offer for reading in readings),
-        by_hand=[name for name in KINDS if name in brief.headlines],
+        by_hand=by_hand(brief),
     )
     film = Film(
         brief.length_seconds,

@@ -22,6 +22,11 @@ class Words(msgspec.Struct, frozen=True):
     decks: list[CopyDeck] = []
 
 
+def left_out(request: PackageCampaign, items: list[PackageItem]) -> list[str]:
+    """Return what was asked for and is in no file, each with the reason."""
+    return sorted({*request.left_out, *(why for item in items for why in item.left_out)})
+
+
 def checked_items(request: PackageCampaign) -> list[PackageItem]:
     """Return the items by path; raise InvalidRequestError naming the first bad one."""
     seen: dict[str, int] = {}

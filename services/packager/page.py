@@ -30,13 +30,14 @@ def page_of(request: PackageCampaign, items: list[PackageItem], words: Words) ->
         sheet.copy(words),
         gallery.sound(view),
         gallery.models(view),
-        ledger.provenance(items),
+        ledger.provenance(items, request),
     ]
     shown = [section for section in sections if section.body]
     links = "".join(f'<a href="#{s.id}">{text(s.title)}</a>' for s in shown)
     longest = max(len(word) for word in f"{request.title} .....".split())
     direction = attributes(dir="rtl" if _runs_left(request.title) else "")
-    draft = '<p class="stamp">Draft</p>' if request.tier is Tier.DRAFT else ""
+    is_draft = request.tier is Tier.DRAFT or any(item.tier is Tier.DRAFT for item in items)
+    draft = '<p class="stamp">Draft</p>' if is_draft else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>

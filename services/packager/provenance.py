@@ -8,8 +8,8 @@ import msgspec
 
 from contracts.brief import Palette
 from contracts.capability import Tier
-from contracts.requests import PackageCampaign, PackageItem
-from services.packager.contents import INDEX
+from contracts.requests import PackageCampaign, PackageItem, PackageSource
+from services.packager.contents import INDEX, left_out
 
 SCHEMA = "adgenx.package.v1"
 
@@ -41,16 +41,44 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[str] = []
     licence: str = ""
     territory: list[str] = []
+    left_out: list[str] = []
+
+
+class SourceEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What files were made from and that is none itself: a step by its name, or an asset.
+
+    `outputs` are the hashes that `inputs` of files and of other sources name.
+    """
+
+    step: str
+    outputs: list[str]
+    tier: str = ""
+    service: str = ""
+    model: str = ""
+    revision: str = ""
+    seed: int = 0
+    parameters: dict[str, str] = {}
+    inputs: list[str] = []
+    licence: str = ""
+    territory: list[str] = []
+    holder: str = ""
+    expires: str = ""
 
 
 class PackageManifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole manifest; `schema` names its version, `draft` says that no production model ran."""
+    """The whole manifest; `schema` names its version.
+
+    `draft`: something in it was made by a draft engine. `left_out`: what was to be a file, or to be
+    seen in one, and is not, each with the reason.
+    """
 
     schema: str
     title: str
     draft: bool
     palette: Palette
     files: list[FileEntry]
+    sources: list[SourceEntry] = []
+    left_out: list[str] = []
 
 
 def entry_of(item: PackageItem) -> FileEntry:
@@ -79,6 +107,21 @@ def entry_of(item: PackageItem) -> FileEntry:
         inputs=sorted(item.inputs),
         licence=item.licence,
         territory=sorted(item.territory),
+        left_out=sorted(item.left_out),
+    )
+
+
+def source_of(source: PackageSource) -> SourceEntry:
+    """Return a source as the manifest tells it; what the user brought is of no tier."""
+    return SourceEntry(
+        **{
+            **msgspec.structs.asdict(source),
+            "tier": source.tier.value if source.service else "",
+            "inputs": sorted(source.inputs),
+            "outputs": sorted(source.outputs),
+            "parameters": dict(sorted(source.parameters.items())),
+            "territory": sorted(source.territory),
+        }
     )
 
 
@@ -108,6 +151,8 @@ def manifest_of(
         draft=any(entry.tier is Tier.DRAFT for entry in files),
         palette=request.palette,
         files=files,
+        sources=sorted(map(source_of, request.sources), key=lambda source: source.step),
+        left_out=left_out(request, items),
     )
 
 

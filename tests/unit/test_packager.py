@@ -22,7 +22,7 @@ from contracts.brief import Palette
 from contracts.capability import Tier
 from contracts.errors import ArtifactMissingError, InvalidRequestError, JobCancelledError
 from contracts.manifest import parse_manifest
-from contracts.requests import PackageCampaign, PackageItem
+from contracts.requests import PackageCampaign, PackageItem, PackageSource
 from contracts.script import (
     CopyDeck,
     EndCard,
@@ -195,6 +195,61 @@ def test_a_production_package_bears_no_draft_stamp(folder: Folder) -> None:
     assert json.loads(made["manifest"].path.read_bytes())["draft"] is False
     drafted = run(folder, [item("films/a.mp4", ref)])
     assert b'class="stamp"' in drafted["index"].path.read_bytes()
+
+
+def test_a_production_package_with_one_draft_in_it_says_draft(folder: Folder) -> None:
+    ref = folder.put(b"film", media_type="video/mp4")
+    items = [
+        item("films/a.mp4", ref, tier=Tier.PRODUCTION),
+        item("films/b.mp4", ref, tier=Tier.DRAFT),
+    ]
+    made = run(folder, items, tier=Tier.PRODUCTION)
+    assert b'class="stamp"' in made["index"].path.read_bytes()
+    listing = json.loads(made["manifest"].path.read_bytes())
+    assert listing["draft"] is True
+    tiers = {f["path"]: f["tier"] for f in listing["files"]}
+    assert (tiers["films/a.mp4"], tiers["films/b.mp4"]) == ("production", "draft")
+
+
+def test_sources_and_what_was_left_out_are_told(folder: Folder) -> None:
+    ref = folder.put(b"film", media_type="video/mp4")
+    one = item("films/a.mp4", ref, tier=Tier.PRODUCTION, left_out=["restyle.hook~9x16: POISON"])
+    shot = PackageSource(
+        step="video.hook~9x16",
+        outputs=["d" * 64],
+        service="cosmos",
+        model="Cosmos",
+        revision="r" * 40,
+        seed=3,
+        parameters={"steps": "36"},
+        inputs=["e" * 64],
+        licence="NVIDIA",
+        territory=["KR"],
+        tier=Tier.PRODUCTION,
+    )
+    person = PackageSource(
+        step="asset.person",
+        outputs=["e" * 64],
+        licence="model release",
+        holder="Mara <b>Voss</b>",
+        expires="2030-01-01",
+    )
+    made = run(
+        folder, [one], tier=Tier.PRODUCTION, sources=[shot, person], left_out=["mesh: NO_PROVIDER"]
+    )
+    listing = json.loads(made["manifest"].path.read_bytes())
+    assert listing["left_out"] == ["mesh: NO_PROVIDER", "restyle.hook~9x16: POISON"]
+    [film] = [f for f in listing["files"] if f["path"] == "films/a.mp4"]
+    assert film["left_out"] == ["restyle.hook~9x16: POISON"]
+    told = {source["step"]: source for source in listing["sources"]}
+    assert told["video.hook~9x16"]["parameters"] == {"steps": "36"}
+    assert told["video.hook~9x16"]["inputs"] == told["asset.person"]["outputs"]
+    assert (told["video.hook~9x16"]["tier"], told["asset.person"]["tier"]) == ("production", "")
+    assert told["asset.person"]["expires"] == "2030-01-01"
+    page = made["index"].path.read_text()
+    assert "left out: mesh: NO_PROVIDER" in page
+    assert "Mara &lt;b&gt;" in page
+    assert "until 2030-01-01" in page
 
 
 def test_bytes_that_do_not_match_their_hash_are_not_packed(folder: Folder) -> None:

@@ -224,8 +224,10 @@ def test_the_label_says_brand_product_and_quantity_once() -> None:
 def test_the_tier_travels_with_every_request() -> None:
     brief = msgspec.structs.replace(KESTREL, tier=Tier.PRODUCTION)
     assert {s.request.get("tier") for s in planned(brief).steps} == {"production"}
-    film = steps_of(planned(brief))["film~en-US~1x1"].request["work"]
-    assert film["look"]["draft"] is False
+    film = steps_of(planned(brief))["film~en-US~1x1"]
+    assert film.request["work"]["look"]["draft"] == {"$draft": film.needs}
+    draft = steps_of(planned(KESTREL))["film~en-US~1x1"].request["work"]
+    assert "draft" not in draft["look"]  # it is one, whatever was made
 
 
 def test_too_large_a_campaign_is_refused_with_a_remedy() -> None:
