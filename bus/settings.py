@@ -122,6 +122,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     spool_dir: Path = Path("/nonexistent")
     models_dir: Path = Path("/nonexistent")  # weights: <owner>--<name>/ as on their hub
     services_path: str = ""
+    # The memory that the models of this machine share: its name (the host's without one), how much
+    # of it models may take (0: measured), how many of them may work at once.
+    device: Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9][A-Za-z0-9_-]{0,63})?\Z")] = ""
+    device_memory_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    run_slots: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    # How long a worker waits for a model manager to answer at all before it goes without.
+    lease_patience_seconds: Seconds = 5.0
     tenant: Id = "default"
     ack_wait_seconds: Seconds = 30.0
     disabled_services: tuple[str, ...] = ()  # those with USE_<SERVICE>=0 at start

@@ -56,10 +56,11 @@ class Word(StrEnum):
 
 
 class LeaseAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="lease_ask.v1"):
-    """One model's process and what is wanted for it; `holder` names it, and no other, ever.
+    """One model's process and what is wanted for it; `holder` names its place with its worker.
 
     `number` rises with every word of a holder, so that one which arrives late counts for nothing.
-    Memory is in 10^9 bytes: `memory_gb` as in the manifest, `used_gb` and `peak_gb` as measured.
+    Memory is in 10^9 bytes: `memory_gb` as in the manifest; `used_gb` as measured now, `peak_gb`
+    the most so far, both without what an accelerator's allocator took, which is `device_gb`.
     """
 
     device: str
@@ -73,6 +74,7 @@ class LeaseAsk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
     priority: Annotated[int, msgspec.Meta(ge=0, le=9)] = 0
     used_gb: Gigabytes = 0.0
     peak_gb: Gigabytes = 0.0
+    device_gb: Gigabytes = 0.0
     loaded_seconds: Seconds = 0.0
     reason: str = ""
     """Why it holds nothing any more, where the manager did not ask for it."""

@@ -8,6 +8,8 @@ adgenx.evt.<tenant>.<campaign_id>.<request_id>.<event>           EVENTS
 adgenx.charge.<tenant>.<campaign_id>.<request_id>                LEDGER
 adgenx.progress.<tenant>.<campaign_id>.<request_id>              PROGRESS
 adgenx.dead.<service>.<job_id>                                   DEAD
+adgenx.lease.<service>             request-reply with the model manager of the worker's device
+adgenx.lease.<service>.<holder>    the manager's notice that the answer has changed
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class Bucket(StrEnum):
     WEBHOOKS = "webhooks"
     DELIVERIES = "deliveries"
     RETENTION = "retention"
+    LEASES = "leases"
 
 
 class Verb(StrEnum):
@@ -266,6 +269,21 @@ def campaign_progress(tenant: str, campaign_id: str) -> str:
 def dead(service: str, job_id: str) -> str:
     """Subject of a buried job."""
     return f"adgenx.dead.{service}.{job_id}"
+
+
+def lease(service: str) -> str:
+    """Subject of a worker's words to the model manager."""
+    return f"adgenx.lease.{service}"
+
+
+def lease_pattern() -> str:
+    """Every worker's words to the model manager."""
+    return "adgenx.lease.*"
+
+
+def lease_notice(service: str, holder: str) -> str:
+    """Subject of a notice to one holder of a lease: ask again."""
+    return f"adgenx.lease.{service}.{holder}"
 
 
 def job_key(tenant: str, campaign_id: str, request_id: str) -> str:

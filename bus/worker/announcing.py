@@ -9,10 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import re
-import secrets
-import socket
 import time
 from collections.abc import Callable
 
@@ -31,14 +27,6 @@ log = structlog.get_logger(__name__)
 EVERY_SECONDS = 10.0
 FORGOTTEN_SECONDS = 120.0
 """A record that is so old has no worker any more; a living one would put it back in a moment."""
-_HOST_CHARACTERS = 32
-_NO_KEY = re.compile(r"[^A-Za-z0-9]+")
-
-
-def worker_name() -> str:
-    """Return a name that no other worker has, by which a person finds its process."""
-    host = _NO_KEY.sub("-", socket.gethostname().partition(".")[0]).strip("-") or "host"
-    return f"{host[:_HOST_CHARACTERS]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
 class Announcer:
@@ -49,7 +37,7 @@ class Announcer:
         self._bus = bench.bus
         self._name = bench.service.name
         self._busy = busy
-        self._worker = worker_name()
+        self._worker = bench.worker
         self._records = Records(bench.bus, Bucket.SERVICES, ServiceRecord)
         self._bell = bench.state.bell()
 

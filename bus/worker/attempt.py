@@ -18,13 +18,14 @@ from typing import NamedTuple, TypeVar
 import msgspec
 import structlog
 
-from bus import metrics, settings, tracing
+from bus import device, metrics, settings, tracing
 from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
 from bus.worker.folder import ServiceFolder
 from bus.worker.frames import RunJob, Ticked
 from bus.worker.holding import Hold
 from bus.worker.inputs import InputCache
+from bus.worker.lease import Leases, is_leased
 from bus.worker.model import Media
 from bus.worker.notes import Notes
 from bus.worker.pool import Pool, UnloadableError
@@ -69,7 +70,10 @@ class Bench:
         self.litter = Litter()
         self.state = State()
         self.switch = Switch(bus, service.name, self.state)
-        self.pool = Pool(service, self.state, settings.environment(bus.settings))
+        self.worker = device.process_name()
+        leased = is_leased(service.manifest)
+        leases = Leases(bus, service.manifest, self.worker) if leased else None
+        self.pool = Pool(service, self.state, settings.environment(bus.settings), leases)
         self.inputs = InputCache(spool.inputs, artifacts)
         self.notes = Notes(spool.notes, artifacts)
 
@@ -187,12 +191,13 @@ class Attempt:
     ) -> tuple[dict[str, str], ModelProcess]:
         """Bring the inputs and lend a loaded process; a stop ends the wait for either."""
         refs = list(canonical.inputs(self._job.request))
+        priority = self._job.request.priority
         try:
             async with asyncio.timeout(None) as self._waiting:
                 if self._hold.stopped.is_set():
                     raise JobCancelledError("stopped before it began")
                 paths = await self._patiently(lambda: self._bring(refs, scratch)) if refs else {}
-                return paths, await stack.enter_async_context(self._bench.pool.take())
+                return paths, await stack.enter_async_context(self._bench.pool.take(priority))
         except TimeoutError:
             raise JobCancelledError("stopped while it was made ready") from None
         finally:

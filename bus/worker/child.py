@@ -277,6 +277,14 @@ def failed(error: BaseException) -> Failed:
     return Failed(error=info, traceback=text[-_TRACEBACK_LIMIT:])
 
 
+def device_gb() -> float:
+    """Return the most that this process took of an accelerator, in 10^9 bytes; 0 without one."""
+    torch = sys.modules.get("torch")  # a model that has not imported it has not used it
+    if torch is None or not torch.cuda.is_initialized():
+        return 0.0
+    return float(torch.cuda.max_memory_reserved()) / 1e9
+
+
 def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
     """Run the model once and tell what came of it."""
 
@@ -303,7 +311,7 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
             if inbox.cancelled(job.job_id):
                 raise JobCancelledError("the job was cancelled")  # noqa: TRY301 - as in report
             pipe.hold(Made(media=media))
-        pipe.send(Done())
+        pipe.send(Done(device_gb=device_gb()))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a model may raise anything; it becomes a typed error
         pipe.send(failed(error))
 
@@ -321,7 +329,7 @@ def main(arguments: list[str]) -> int:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as in run_job
         pipe.send(failed(error))
         return 1
-    pipe.send(Ready(load_seconds=time.monotonic() - began))
+    pipe.send(Ready(load_seconds=time.monotonic() - began, device_gb=device_gb()))
     for job in inbox:
         run_job(model, job, inbox, pipe)
     return 0

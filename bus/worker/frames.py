@@ -5,7 +5,7 @@ and writes frames on its standard output, which it must put out of the model's r
 the model's code runs. What the model prints goes to standard error, and from there to the log.
 
     worker                                   child
-                                      <-     {"frame":"ready","load_seconds":1.2}
+                                      <-     {"frame":"ready","load_seconds":1.2,"device_gb":7.9}
     {"frame":"run","job_id":"a", ...} ->
                                       <-     {"frame":"progress","done":1,"total":9,"phase":"shots"}
     {"frame":"cancel","job_id":"a"}   ->     (at any time; too late is no error)
@@ -60,9 +60,10 @@ class Kept(_Frame, frozen=True, kw_only=True, tag="kept"):
 
 
 class Ready(_Frame, frozen=True, kw_only=True, tag="ready"):
-    """The model is loaded."""
+    """The model is loaded; `device_gb` is the most that it took of an accelerator so far."""
 
     load_seconds: float
+    device_gb: float = 0.0
 
 
 class Ticked(_Frame, frozen=True, kw_only=True, tag="progress"):
@@ -89,7 +90,9 @@ class Made(_Frame, frozen=True, kw_only=True, tag="media"):
 
 
 class Done(_Frame, frozen=True, kw_only=True, tag="done"):
-    """The run is over, and all outputs have been named."""
+    """The run is over, and all outputs have been named; `device_gb` as in Ready."""
+
+    device_gb: float = 0.0
 
 
 class Failed(_Frame, frozen=True, kw_only=True, tag="failed"):

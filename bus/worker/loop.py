@@ -342,6 +342,7 @@ async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     loop = Loop(bus, bench)
     announcing = asyncio.create_task(Announcer(bench, lambda: loop.busy).run())
     looking = asyncio.create_task(readiness.run())
+    reporting = asyncio.create_task(bench.pool.report())
     try:
         await loop.run()
         await announcing
@@ -349,4 +350,5 @@ async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
         announcing.cancel()
         looking.cancel()
         await bench.pool.close()
+        reporting.cancel()
         await asyncio.to_thread(spool.close)

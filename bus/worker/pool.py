@@ -2,6 +2,9 @@
 
 A model that does not load is no fault of the job that needed it: the worker says so in its
 announcement, takes no more jobs, and tries again, ever more seldom, until it loads.
+
+Where the model's memory is lent (see lease.py), each process has a lease: asked for before it is
+loaded, asked again before each job, given back when it has ended; and it is ended when told to.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 
 import structlog
@@ -19,6 +22,7 @@ import structlog
 from bus import metrics
 from bus.worker import process, retry
 from bus.worker.folder import ServiceFolder
+from bus.worker.lease import Lease, Leases, NeverError, NoLeaseError
 from bus.worker.process import NO_MORE, ModelProcess
 from bus.worker.state import State
 from contracts.errors import AdgenxError
@@ -38,14 +42,21 @@ class Pool:
     """At most as many processes as the manifest's `concurrency`, each with one job at a time."""
 
     def __init__(
-        self, service: ServiceFolder, state: State, environment: Mapping[str, str] = NO_MORE
+        self,
+        service: ServiceFolder,
+        state: State,
+        environment: Mapping[str, str] = NO_MORE,
+        leases: Leases | None = None,
     ) -> None:
         self._service = service
         self._environment = environment
         self._state = state
+        self._leases = leases
         self._places = asyncio.Semaphore(service.manifest.resources.concurrency)
         self._idle: list[ModelProcess] = []
         self._loaded: dict[ModelProcess, float] = {}
+        self._held: dict[ModelProcess, Lease] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._failures = 0
 
     @property
@@ -59,20 +70,20 @@ class Pool:
         return sum(_resident_pages(model.pid) for model in self._loaded) * _PAGE_GB
 
     @contextlib.asynccontextmanager
-    async def take(self) -> AsyncIterator[ModelProcess]:
+    async def take(self, priority: int = 0) -> AsyncIterator[ModelProcess]:
         """Lend a loaded process; one whose state is in doubt afterwards is ended.
 
-        Raises UnloadableError when none can be loaded.
+        `priority` is the job's. Raises UnloadableError when none can be loaded, or may be.
         """
         async with self._places:
-            lent = await self._ready()
+            lent = await self._ready(priority)
             try:
                 yield lent
             finally:
-                if lent.usable:
+                if lent.usable and lent not in self._held:
                     self._idle.append(lent)
                 else:
-                    await asyncio.shield(self._end(lent))
+                    await asyncio.shield(self._take_back(lent))
 
     async def recover(self) -> None:
         """Pause, then try to load the model once; its success or failure is told to the state."""
@@ -88,20 +99,57 @@ class Pool:
         while self._idle:
             await self._end(self._idle.pop())
 
+    async def report(self) -> None:
+        """Keep the leases, until cancelled; ends at once where the memory is not lent."""
+        if self._leases is not None:
+            await self._leases.run(self._leave)
+
     async def close(self) -> None:
         """End every idle process; lent ones have been returned by then."""
         while self._idle:
             await self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)
 
-    async def _ready(self) -> ModelProcess:
-        while self._idle:
-            candidate = self._idle.pop()
-            if candidate.usable:
+    async def _ready(self, priority: int) -> ModelProcess:
+        """Return a process that may begin a job now."""
+        while True:
+            candidate = self._idle.pop() if self._idle else await self._start(priority)
+            lease = self._held.get(candidate)
+            if candidate.usable and (
+                lease is None or await self._may_run(candidate, lease, priority)
+            ):
                 return candidate
             await self._end(candidate)
-        return await self._start()
 
-    async def _start(self) -> ModelProcess:
+    async def _may_run(self, model: ModelProcess, lease: Lease, priority: int) -> bool:
+        """Wait until a job may run; False if the process is to be ended instead."""
+        try:
+            return await lease.run(priority) and model.usable
+        except NoLeaseError as error:
+            self._idle.append(model)
+            raise UnloadableError(error.message) from error
+        except BaseException:  # the job is not wanted any more; the process is as good as before
+            self._idle.append(model)
+            raise
+
+    async def _start(self, priority: int) -> ModelProcess:
+        if self._leases is None:
+            return await self._begin()
+        try:
+            async with self._leases.place(priority) as lease:
+                started = await self._begin()
+                lease.loaded(started)
+        except NeverError as error:
+            self._failures += 1
+            self._state.trouble(f"the model does not fit: {error.message}")
+            raise UnloadableError(error.message) from error
+        except NoLeaseError as error:
+            log.info("lease.refused", service=self._service.name, reason=error.message)
+            raise UnloadableError(error.message) from error
+        self._held[started] = lease
+        return started
+
+    async def _begin(self) -> ModelProcess:
         metrics.WORKER_CHILD_STARTS.add()
         try:
             started = await process.start(self._service, environment=self._environment)
@@ -113,14 +161,45 @@ class Pool:
             raise UnloadableError(why) from error
         self._failures = 0
         self._loaded[started] = time.time()
-        started.when_exited(self._state.ring)
+        started.when_exited(lambda: self._exited(started))
         self._state.trouble("")
         self._state.ring()
         return started
 
+    async def _take_back(self, lent: ModelProcess) -> None:
+        """Keep a process for the next job, unless it cannot or must not stay."""
+        lease = self._held.get(lent)
+        if lease is not None and lent.usable:
+            await lease.rest()
+        if lent.usable and not (lease is not None and lease.leaving):
+            self._idle.append(lent)
+        else:
+            await self._end(lent)
+
+    def _leave(self, lease: Lease) -> None:
+        """End a process that was told to leave; one with a job is when it comes back."""
+        self._end_idle([model for model in self._idle if self._held.get(model) is lease])
+
+    def _exited(self, model: ModelProcess) -> None:
+        """Take note that a process has ended by itself: what it had is free."""
+        self._state.ring()
+        if model in self._held and model in self._idle:
+            self._end_idle([model])
+
+    def _end_idle(self, models: Iterable[ModelProcess]) -> None:
+        for model in models:
+            self._idle.remove(model)
+            task = asyncio.create_task(self._end(model))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
     async def _end(self, ended: ModelProcess) -> None:
         self._loaded.pop(ended, None)
+        lease = self._held.pop(ended, None)
+        reason = "" if ended.usable else "its process has ended"
         await ended.end()
+        if lease is not None and self._leases is not None:
+            await self._leases.end(lease, reason)
         self._state.ring()
 
 

@@ -186,6 +186,7 @@ class ModelProcess:
         self._usable = True
         self.pid = transport.get_pid()
         self.load_seconds = 0.0
+        self.device_gb = 0.0
 
     @property
     def usable(self) -> bool:
@@ -208,8 +209,8 @@ class ModelProcess:
         """Wait until the model is loaded; raises what came instead, as a typed error."""
         limit = max(LOAD_SECONDS, 4 * self._service.manifest.resources.load_seconds)
         match await self._next(limit, "loading"):
-            case Ready(load_seconds=seconds):
-                self.load_seconds = seconds
+            case Ready(load_seconds=seconds, device_gb=taken):
+                self.load_seconds, self.device_gb = seconds, taken
             case Failed() as failed:
                 raise self._failed(failed)
             case frame:
@@ -242,7 +243,8 @@ class ModelProcess:
                     await self._keep(note, on_keep)
                 case Made(media=media):
                     made.append(self._checked(media, job, made))
-                case Done():
+                case Done(device_gb=taken):
+                    self.device_gb = taken
                     if not made:
                         raise ModelFailedError("the model ended without an output")
                     return made

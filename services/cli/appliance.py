@@ -44,7 +44,15 @@ STEADY_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 10.0
 STOP_SECONDS = 15.0
-ROLES = ("coordinator", "router", "intake", "webhooks", "observer", "retention")
+ROLES = (
+    "coordinator",
+    "router",
+    "model_manager",
+    "intake",
+    "webhooks",
+    "observer",
+    "retention",
+)
 """Services that are no models; each is `python -m services.<name>.run`."""
 
 METRICS_VARIABLE = "ADGENX_METRICS_LISTEN"

@@ -1,4 +1,4 @@
-"""What the manager is compared with: first come, first served, and the least recently used leaves."""
+"""What the manager is compared with: first come, first served; the least recently used leaves."""
 
 from __future__ import annotations
 

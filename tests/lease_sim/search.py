@@ -1,7 +1,8 @@
 """The best schedule there is for a small trace, by trying every one that could be better.
 
 It knows the whole trace in advance, needs no time between steps, and may leave the device idle on
-purpose. One job runs at a time, one model is loaded at a time, both beside each other.
+purpose. Like the manager it runs one job at a time and loads one model at a time beside it, and
+loads none before there is a job for it.
 """
 
 from __future__ import annotations
@@ -61,9 +62,7 @@ class Search:
                 if seen.get(key, float("inf")) <= following.now:
                     continue
                 seen[key] = following.now
-                heapq.heappush(
-                    heap, (max(least, self._least(following)), next(order), following)
-                )
+                heapq.heappush(heap, (max(least, self._least(following)), next(order), following))
             if len(seen) > most_states:
                 raise Exhausted
         raise AssertionError("no schedule ends")
@@ -103,18 +102,20 @@ class Search:
 
     def _begin(self, s: _State) -> Iterator[_State]:
         for number, job in enumerate(self._jobs):
-            if s.done >> number & 1 or job.arrives > s.now:
-                continue
-            if self._needs[number] & ~s.done or not s.resident >> self._of[number] & 1:
+            if not self._is_ready(s, number) or not s.resident >> self._of[number] & 1:
                 continue
             twin = self._twins[number]
             if twin >= 0 and not s.done >> twin & 1:
                 continue  # of equal jobs the first goes first
             yield s._replace(running=number, free_at=s.now + job.seconds)
 
+    def _is_ready(self, s: _State, number: int) -> bool:
+        there = self._jobs[number].arrives <= s.now and not self._needs[number] & ~s.done
+        return there and not s.done >> number & 1
+
     def _load(self, s: _State) -> Iterator[_State]:
-        needed = {self._of[n] for n in range(len(self._jobs)) if not s.done >> n & 1}
-        for model in needed:
+        ready = [n for n in range(len(self._jobs)) if self._is_ready(s, n)]
+        for model in {self._of[n] for n in ready}:
             if s.resident >> model & 1:
                 continue
             for leaving in self._leaving(s, model):

@@ -8,7 +8,6 @@ when told to. Asks and answers take no time; a job needs a moment from one step 
 from __future__ import annotations
 
 import heapq
-import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -30,6 +29,9 @@ END_SECONDS = 0.3
 DEPTH = 2
 """Jobs of one service in JOBS."""
 REDELIVERY_SECONDS = 30.0
+DOWN_SECONDS = 2.0
+"""How long the manager is away when it starts anew."""
+MOST_SECONDS = 1e6
 ACTUAL = 0.9
 """How much of what its manifest says a model really takes."""
 
@@ -42,6 +44,16 @@ class Outcome(NamedTuple):
     waits: dict[int, float]
 
 
+class Faults(NamedTuple):
+    """When the manager ends and starts anew, and when which worker is killed."""
+
+    restarts: Sequence[float] = ()
+    kills: Sequence[tuple[float, str]] = ()
+
+
+NO_FAULTS = Faults()
+
+
 class World:
     """Runs one trace to its end under the manager. Every event checks what must never happen."""
 
@@ -52,10 +64,7 @@ class World:
         *,
         budget_gb: float,
         slots: int = 1,
-        restarts: Sequence[float] = (),
-        kills: Sequence[tuple[float, str]] = (),
-        down_seconds: float = 2.0,
-        most_seconds: float = 1e6,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self.jobs = jobs
         self.models = models
@@ -66,7 +75,6 @@ class World:
         self.stored: DeviceRecord | None = None
         self.loads = 0
         self.waits: dict[int, float] = {}
-        self._most_seconds = most_seconds
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
         self._done: set[int] = set()
@@ -81,10 +89,10 @@ class World:
                 self._followers[before].append(number)
             if not job.after:
                 self.at(job.arrives, lambda n=number: self._ready(n))
-        for moment in restarts:
+        for moment in faults.restarts:
             self.at(moment, self._crash)
-            self.at(moment + down_seconds, self._restart)
-        for moment, service in kills:
+            self.at(moment + DOWN_SECONDS, self._restart)
+        for moment, service in faults.kills:
             self.at(moment, lambda s=service: self.workers[s].die())
         self.at(0.0, self._tick)
 
@@ -93,7 +101,7 @@ class World:
         while len(self._done) < len(self.jobs):
             moment, _, call = heapq.heappop(self._events)
             self.now = moment
-            assert self.now < self._most_seconds, "it does not end"
+            assert self.now < MOST_SECONDS, "it does not end"
             call()
             self._check()
         return Outcome(self._ended_at, self.loads, self.waits)
@@ -329,9 +337,3 @@ class Worker:
                 self.renew()
 
         self._world.after(END_SECONDS, gone)
-
-
-def shuffled(seed: int, until: float, times: int) -> list[float]:
-    """Return random moments."""
-    chance = random.Random(seed)
-    return sorted(chance.uniform(0.0, until) for _ in range(times))
