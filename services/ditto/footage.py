@@ -78,7 +78,10 @@ def _film(files: Files, ref: ArtifactRef, field: str, limits: LimitSection) -> i
             field=field,
         )
     most = math.floor(limits.max_seconds * fps + 0.5)
-    return inputs.film(files, ref, field=field, most_frames=most)
+    film = inputs.film(files, ref, field=field, most_frames=most)
+    if len(film.frames) == 1:
+        raise MediaRejectedError("it is one picture and no film", field=field)
+    return film
 
 
 def _fitted(mask: inputs.Film, film: inputs.Film) -> Frames:
