@@ -48,13 +48,16 @@ def _window(entry: dict[str, Any]) -> int:
 def chosen(models: list[Served], wanted: str) -> Served:
     """Return the wanted model, else ours among several, else the first one.
 
-    Raises ProviderRefusedError, naming what there is, if the wanted one is not served.
+    A server that lists nothing at all (transformers serve) is believed to have the wanted one.
+    Raises ProviderRefusedError, naming what there is, if it is not served.
     """
+    if wanted and not models:
+        return Served(wanted)
     if wanted:
         for model in models:
             if model.name == wanted:
                 return model
-        names = ", ".join(model.name for model in models) or "no model at all"
+        names = ", ".join(model.name for model in models)
         raise ProviderRefusedError(f"the server does not have {wanted!r}; it has {names}"[:300])
     if not models:
         raise ProviderRefusedError("the server lists no model")

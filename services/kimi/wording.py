@@ -17,7 +17,7 @@ _SPACES = "\u00a0\u202f"
 _CURRENCIES = "\u20ac$\u00a3"
 _SPANISH = "\u00bf\u00a1"
 _ARABIC_POINTS = "\u060c\u061b\u061f\u066a"
-_OPENING = "\u201c\u201e\u00ab\u00bf\u00a1"
+_OPENING = "\u201c\u201e\u00ab"
 _NEVER = frozenset('"\\<>{}`')
 _FIGURE = re.compile(r"\d+(?:[.,\u202f\u00a0\u2019\u066b\u066c]\d+)*")
 _META = frozenset("\\]^-&~[().+*?|{}$#")
@@ -52,14 +52,16 @@ def line(language: str, known: Iterable[str]) -> str:
     points += _ARABIC_POINTS if language == "ar" else _SPANISH if language == "es" else ""
     rest = _escaped("".join(sorted(set(points) | {c for c in own if not c.isalpha()})))
     letter, plain = f"[{letters}{own_letters}]", f"[{letters}{own_letters}{rest}]"
-    start = f"[{_OPENING}]?"
+    opening = _OPENING + _SPANISH if language == "es" else _OPENING
+    start = f"[{opening}]?"
     figures = "|".join(_escaped(figure) for figure in figures_in(known))
     if not figures:
         return f"^{start}{letter}{plain}*$"
-    figure = f"(?:{figures})"
-    words_first = f"{letter}{plain}*(?:{figure}{plain}+)*{figure}?"
-    figure_first = f"{figure}(?:{plain}+{figure})*{plain}*"
-    return f"^{start}(?:{words_first}|{figure_first})$"
+    # A letter or a space stands between two figures: `1` and `8` do not allow `1.8`.
+    point = f"[{rest.replace(' ', '')}]"
+    apart = f"{point}*[{letters}{own_letters} ]{plain}*"
+    figured = f"(?:{figures})(?:{apart}(?:{figures}))*{plain}*"
+    return f"^{start}(?:{letter}{plain}*(?:{figured})?|{figured})$"
 
 
 def direction() -> str:
