@@ -22,10 +22,11 @@ from bus.worker.folder import SERVICES, ServiceFolder, open_folder
 from bus.worker.process import ModelProcess
 from contracts.brief import Variants
 from contracts.errors import JobCancelledError, ModelFailedError, TooLargeError
+from contracts.locale import LANGUAGES
 from contracts.requests import GenerateText
 from contracts.script import CopyDeck, Script
 from services.coordinator.script_check import check_script
-from services.kimi import schema
+from services.kimi import schema, wording
 from services.kimi.model import Model
 from services.kimi.script_task import ScriptTask
 from services.kimi.tokens import Tokens
@@ -37,6 +38,9 @@ for _library in ("torch", "transformers", "llguidance"):
     )
 import torch  # noqa: E402 - it was just looked for
 from tiny import kimi  # noqa: E402 - it stands on torch
+from transformers import PreTrainedTokenizerFast  # noqa: E402 - it was just looked for
+
+from services.kimi.grammar import Grammar  # noqa: E402 - it stands on llguidance
 
 pytestmark = pytest.mark.models
 
@@ -140,6 +144,34 @@ def test_without_the_grammar_the_same_weights_write_nothing_of_use(kept: Model) 
         made = writer._model.generate(ids, max_new_tokens=60, do_sample=True)
     with pytest.raises(json.JSONDecodeError):
         json.loads(writer._tokenizer.decode(made[0], skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("language", sorted(LANGUAGES))
+def test_the_grammar_and_the_judge_read_the_same_expressions_alike(
+    kept: Model, language: str
+) -> None:
+    known = ["K&K", "C++ [a-b] ^c~d (e|f) $3 {x}", "1,5 l or 18 h or 180", "نور", "Ž"]
+    pattern = wording.line(language, known)
+    expressions = [pattern, wording.direction(), wording.hashtag(language)]
+    shape = schema.mapping(
+        {str(n): schema.text(30, expression, "") for n, expression in enumerate(expressions)}
+    )
+    vocabulary = kept._writer._vocabulary
+    draw = torch.Generator().manual_seed(5)
+    for _ in range(12):
+        text = walk(vocabulary.grammar(shape), kept._writer._tokenizer, draw)
+        assert list(schema.violations(json.loads(text), shape)) == []
+
+
+def walk(grammar: Grammar, tokenizer: PreTrainedTokenizerFast, draw: torch.Generator) -> str:
+    """Return a text that the grammar allows, every token drawn from all that may follow."""
+    ids = torch.zeros((1, 1), dtype=torch.long)
+    while True:
+        scores = grammar(ids, torch.zeros((1, len(tokenizer) + 5)))
+        chosen = torch.multinomial(torch.exp(scores), 1, generator=draw)
+        if int(chosen) == tokenizer.eos_token_id:
+            return str(tokenizer.decode(ids[0, 1:]))
+        ids = torch.cat([ids, chosen], dim=1)
 
 
 def test_a_cancel_stops_within_a_token(kept: Model, tmp_path: Path) -> None:
