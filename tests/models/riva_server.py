@@ -144,6 +144,7 @@ def _words(text: str, speech: Speech, span: tuple[float, float]) -> Iterator[Any
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else every answer waits 40 ms for an ACK
     server: NimServer
 
     def log_message(self, *_what: object) -> None:
