@@ -157,7 +157,8 @@ def running(pipeline: Any) -> Iterator[None]:  # noqa: ANN401 - any diffusers pi
             for model in options.denoisers(pipeline).values():
                 if hasattr(model, "_reset_stateful_cache"):
                     model._reset_stateful_cache()  # noqa: SLF001 - what pipelines call at their end
-            device.free()
+            if device.device() != "cpu":  # whose memory comes back by itself, in its own time
+                device.free()
 
 
 @contextlib.contextmanager
