@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bus.worker.model import Files
     from contracts.artifacts import ArtifactRef
     from media.pcm import Samples
+    from media.pixels import Planes
 
 MOST_PIXELS = 8192 * 8192
 """Of a picture; a larger one is refused before it is decoded."""
@@ -27,11 +28,12 @@ class Film(NamedTuple):
 
     frames: NDArray[Any]
     fps: float
+    lasts: float = 0.0
 
     @property
     def seconds(self) -> float:
-        """How long it plays."""
-        return len(self.frames) / self.fps
+        """How long it plays, in its own rate where it was read at another."""
+        return self.lasts or len(self.frames) / self.fps
 
 
 def picture(files: Files, ref: ArtifactRef, *, field: str) -> Image.Image:
@@ -73,32 +75,36 @@ def read_film(
     large as it is needed, so that a long film never lies in memory in its own size.
     """
     import numpy as np
-    from PIL import Image
 
     from media import decode
 
     pictures: list[NDArray[Any]] = []
+    number, planes = 0, None
     try:
         native = decode.rate(path)
         wanted = fps or native
-        for number, planes in enumerate(decode.frames(path)):
+        for number, planes in enumerate(decode.frames(path), start=1):
             # A frame is shown at every moment (n + 1/2) / wanted that lies within its time.
-            until = math.ceil((number + 1) * wanted / native - 0.5)
-            if until <= len(pictures):
-                continue
+            until = math.ceil(number * wanted / native - 0.5)
             if until > most_frames:
                 raise MediaRejectedError(
                     f"the film has more than {most_frames} pictures", field=field
                 )
-            rgb = planes.to_bgr()[..., ::-1]
-            if scaled is not None:
-                rgb = np.asarray(scaled(Image.fromarray(rgb)))
-            pictures += [rgb] * (until - len(pictures))
+            if until > len(pictures):
+                pictures += [_rgb(planes, scaled)] * (until - len(pictures))
     except (decode.VideoUnreadableError, ValueError) as error:
         raise MediaRejectedError(f"it is no film: {error}", field=field) from error
-    if not pictures:
+    if planes is None:
         raise MediaRejectedError("the film has no pictures", field=field)
-    return Film(np.stack(pictures), wanted)
+    return Film(np.stack(pictures or [_rgb(planes, scaled)]), wanted, number / native)
+
+
+def _rgb(planes: Planes, scaled: Callable[[Image.Image], Image.Image] | None) -> NDArray[Any]:
+    import numpy as np
+    from PIL import Image
+
+    rgb = planes.to_bgr()[..., ::-1]
+    return rgb if scaled is None else np.asarray(scaled(Image.fromarray(rgb)))
 
 
 def ending(files: Files, ref: ArtifactRef, *, field: str, count: int, fps: float) -> NDArray[Any]:
