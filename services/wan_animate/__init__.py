@@ -1,0 +1,1 @@
+"""A person of a picture, moved as in a driving video, by the Wan-Animate models."""
