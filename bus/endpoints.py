@@ -30,9 +30,15 @@ def variable(manifest: Manifest) -> str:
 
 
 def url_of(manifest: Manifest, environ: Mapping[str, str]) -> str:
-    """Return where the model listens, without a slash at the end. Raises SettingsError."""
+    """Return where the model listens, without a slash at the end. Raises SettingsError.
+
+    People copy addresses with the beginning of the API's path and without: `/v1` is taken off one
+    whose requests go to `/v1/…`.
+    """
     endpoint = _endpoint(manifest)
+    first = "/" + endpoint.path.split("/")[1]
     url = (environ.get(variable(manifest), "") or endpoint.url).rstrip("/")
+    url = url.removesuffix(first)
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
         raise SettingsError(f"{variable(manifest)} is no address of a server")
@@ -40,29 +46,34 @@ def url_of(manifest: Manifest, environ: Mapping[str, str]) -> str:
 
 
 def key_of(manifest: Manifest, secrets_dir: Path) -> Secret:
-    """Return the key that the service is let in with; empty where there is none."""
+    """Return the key that the service is let in with; empty where there is none.
+
+    Raises SettingsError for one that cannot stand in a header: the library that refuses it there
+    would repeat it in its message.
+    """
     name = _endpoint(manifest).secret
     if not name:
         return Secret("")
     try:
-        return Secret((secrets_dir / name).read_text(encoding="utf-8").strip())
+        key = (secrets_dir / name).read_bytes().strip().decode("utf-8", "replace")
     except OSError:
         return Secret("")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(f"the key {name} in the secrets folder is not one word of ASCII")
+    return Secret(key)
 
 
 def unready(manifest: Manifest, environ: Mapping[str, str], secrets_dir: Path) -> str:
     """Return why the model behind the endpoint can take no request, "" if it can. Blocks."""
     endpoint = _endpoint(manifest)
     try:
-        url = url_of(manifest, environ)
+        url, key = url_of(manifest, environ), key_of(manifest, secrets_dir)
     except AdgenxError as error:
         return error.message
     secure = urlsplit(url).scheme in ("https", "grpcs")
     if secure and endpoint.secret:
-        if key_of(manifest, secrets_dir):
-            return ""
-        return f"no key: put it into {endpoint.secret} in the secrets folder"
-    why = _unhealthy(url, endpoint)
+        return "" if key else f"no key: put it into {endpoint.secret} in the secrets folder"
+    why = _unhealthy(url, endpoint, key)
     return f"{url} {why}: start it, or set {variable(manifest)}" if why else ""
 
 
@@ -72,7 +83,7 @@ def _endpoint(manifest: Manifest) -> EndpointSection:
     return manifest.endpoint
 
 
-def _unhealthy(url: str, endpoint: EndpointSection) -> str:
+def _unhealthy(url: str, endpoint: EndpointSection, key: Secret) -> str:
     parts = urlsplit(url)
     if endpoint.format == "grpc":
         address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
@@ -81,9 +92,10 @@ def _unhealthy(url: str, endpoint: EndpointSection) -> str:
         except OSError:
             return "does not answer"
         return ""
+    headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
     with urllib3.PoolManager(retries=False, timeout=HEALTH_SECONDS) as pool:
         try:
-            answer = pool.request("GET", url + endpoint.health, redirect=False)
+            answer = pool.request("GET", url + endpoint.health, headers=headers, redirect=False)
         except (urllib3.exceptions.HTTPError, OSError):
             return "does not answer"
     return "" if _OK <= answer.status < _FIRST_REFUSAL else f"is not ready ({answer.status})"

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bus import settings
 from bus.worker.model import Files, Media, Report
 from contracts.manifest import Manifest
 from contracts.requests import GenerateText
@@ -20,9 +19,9 @@ from media.script.markdown import deck_as_markdown
 from services.kimi import writing
 from services.kimi.copy_task import CopyTask
 from services.kimi.native import NativeWriter
+from services.kimi.sampling import Sampling
 from services.kimi.script_task import ScriptTask
 from services.kimi.server import ServerWriter
-from services.kimi.settings import Sampling
 from services.kimi.tokens import Tokens
 
 
@@ -35,8 +34,7 @@ class Model:
         if manifest.endpoint is None:
             self._writer = NativeWriter(manifest)
         else:
-            secrets = settings.load().secrets_dir
-            self._writer = ServerWriter(manifest, manifest.endpoint, os.environ, secrets)
+            self._writer = ServerWriter(manifest, manifest.endpoint, os.environ)
 
     def load(self) -> None:
         """Read the weights, or ask the server whether it is there."""

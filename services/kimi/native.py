@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import TooLargeError
-from services.kimi.settings import Sampling
+from services.kimi.sampling import Sampling
 from services.kimi.writing import Answer, Question, Usage
 
 if TYPE_CHECKING:

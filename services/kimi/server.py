@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bus import provider
+from bus import endpoints, provider, settings
 from contracts.endpoint import EndpointSection
 from contracts.errors import TooLargeError
 from contracts.manifest import Manifest
 from services.kimi import stream
 from services.kimi.call import Call, Look
 from services.kimi.prompt import Message
+from services.kimi.sampling import Sampling
 from services.kimi.schema import stripped
 from services.kimi.served import Served, chosen, listed
-from services.kimi.settings import Sampling, endpoint_url, secret_of
 from services.kimi.tokens import Tokens
 from services.kimi.writing import Answer, Question, Usage
 
@@ -48,18 +47,14 @@ class Decoding(StrEnum):
 
 
 class ServerWriter:
-    """A server's model. `secrets_dir` holds the file whose content is sent as a bearer token."""
+    """A server's model; `environ` says where it is, and where the key to it lies."""
 
     def __init__(
-        self,
-        manifest: Manifest,
-        endpoint: EndpointSection,
-        environ: Mapping[str, str],
-        secrets: Path,
+        self, manifest: Manifest, endpoint: EndpointSection, environ: Mapping[str, str]
     ) -> None:
         self._endpoint = endpoint
-        self._url = endpoint_url(manifest, endpoint, environ)
-        self._token = secret_of(secrets, endpoint.secret)
+        self._url = endpoints.url_of(manifest, environ)
+        self._token = endpoints.key_of(manifest, settings.secrets_dir(environ))
         self._sampling = Sampling.of(manifest)
         self._served = Served("")
         self._ways = list(Decoding)

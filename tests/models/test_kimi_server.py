@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from kimi_jobs import SCRIPT, Scratch, Ticks, loaded, pointed_at, run
+from kimi_jobs import FOLDER, SCRIPT, Scratch, Ticks, loaded, pointed_at, run
 from kimi_server import MODEL, KimiServer, kimi_server
 
+from bus import endpoints
+from bus.settings import SettingsError
+from bus.worker.folder import open_folder
 from contracts.errors import (
     AdgenxError,
     InvalidRequestError,
@@ -214,11 +217,26 @@ def test_the_token_goes_to_the_server_and_nowhere_else(
     assert TOKEN.encode() not in made.path.read_bytes()
 
 
+@pytest.mark.parametrize("text", ["two\nlines", "zwölf", "a b"])
 def test_a_secret_that_is_no_token_is_refused_without_being_shown(
-    server: KimiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: KimiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    (tmp_path / "kimi").write_text("two\nlines", encoding="utf-8")
+    (tmp_path / "kimi").write_text(text, encoding="utf-8")
     monkeypatch.setenv("ADGENX_SECRETS_DIR", str(tmp_path))
-    with pytest.raises(ProviderRefusedError, match="no bearer token") as caught:
+    with pytest.raises(SettingsError, match="the key kimi in the secrets folder") as caught:
         loaded(server)
-    assert "two" not in caught.value.message
+    assert text not in caught.value.message
+    assert server.tokens == []
+
+
+def test_it_is_ready_while_the_server_answers_who_has_the_key(
+    server: KimiServer, tmp_path: Path
+) -> None:
+    (tmp_path / "kimi").write_text(TOKEN, encoding="utf-8")
+    manifest = open_folder(FOLDER).manifest
+    for url in (server.url, f"{server.url}/v1", f"{server.url}/v1/"):
+        assert endpoints.unready(manifest, {"ADGENX_KIMI_URL": url}, tmp_path) == ""
+    assert set(server.tokens) == {f"Bearer {TOKEN}"}
+    nowhere = {"ADGENX_KIMI_URL": "http://127.0.0.1:9"}
+    why = endpoints.unready(manifest, nowhere, tmp_path)
+    assert why == "http://127.0.0.1:9 does not answer: start it, or set ADGENX_KIMI_URL"
