@@ -22,7 +22,7 @@ licence = "Apache-2.0"
 commercial_use = true
 
 [resources]
-memory_gb = 0.1
+memory_gb = {memory_gb}
 concurrency = {concurrency}
 stall_seconds = {stall_seconds}
 max_attempts = {max_attempts}
@@ -169,6 +169,7 @@ def write_service(
     stall_seconds: float = 30.0,
     max_attempts: int = 3,
     keep_receipt: bool = False,
+    memory_gb: float = 0.1,
 ) -> ServiceFolder:
     """Write the folder and open it."""
     folder = parent / name
@@ -179,6 +180,7 @@ def write_service(
         stall_seconds=stall_seconds,
         max_attempts=max_attempts,
         keep_receipt=str(keep_receipt).lower(),
+        memory_gb=memory_gb,
     )
     (folder / "service.toml").write_text(manifest, encoding="utf-8")
     (folder / "model.py").write_text(MODEL, encoding="utf-8")

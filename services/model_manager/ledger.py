@@ -30,6 +30,8 @@ REMEMBERED = 20
 """Departures that a record keeps."""
 HEADROOM = 1.1
 """A process may take a tenth more than it ever did."""
+DOUBT = 0.95
+"""How much less a manifest's figure counts with every run in which less was measured."""
 FADING = 0.98
 """How much of an older peak a further run leaves: one giant request does not count for ever."""
 MARGIN_GB = 2.0
@@ -231,14 +233,14 @@ class Ledger:
             self._measured[ask.service] = learnt
 
     def _charge(self, lease: LeaseRecord, peak_gb: float) -> float:
-        """Return what a process counts for: as measured once it was seen at work, before that as
-        its manifest says; never less than it was seen to take.
+        """Return what a process counts for: at first what its manifest says, and with every run
+        more what was measured; never less than that.
         """
         known = self._measured.get(lease.service, Measured())
         seen = max(known.peak_gb, peak_gb)
-        if known.runs and known.peak_gb:
-            return seen * HEADROOM
-        return max(lease.manifest_gb, seen)
+        if not seen:
+            return lease.manifest_gb
+        return max(seen * HEADROOM, lease.manifest_gb * DOUBT**known.runs)
 
     def _load_seconds(self, lease: LeaseRecord) -> float:
         known = self._measured.get(lease.service)

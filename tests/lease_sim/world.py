@@ -287,7 +287,8 @@ class Worker:
                 load_seconds=self._model.load_seconds,
                 holds=holds,
                 wants=wants,
-                used_gb=self._model.memory_gb * ACTUAL if holds is not Holds.NOTHING else 0.0,
+                used_gb=self.takes_gb,
+                peak_gb=self.takes_gb,
                 priority=self._world.jobs[self._job].priority if self._job is not None else 0,
             )
         )
