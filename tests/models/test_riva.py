@@ -39,7 +39,7 @@ from services.riva.speech import SaidWord, Voice
 from services.riva.track import FASTEST_TEMPO, Said, fit_window, say, speak_track
 from services.riva.wording import as_told, reckoned, syllables
 
-pytest.importorskip("riva.client", reason="NOT CHECKED: Riva's voices: pip install '.[models]'")
+pytest.importorskip("riva.client", reason="NOT CHECKED: Riva's voices: pip install '.[riva]'")
 import grpc
 from riva_server import (
     MOST_CHARACTERS,
