@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _webhook_commands(commands)
     _dead_commands(commands)
     _governing_commands(commands)
+    _model_commands(commands)
     return parser
 
 
@@ -207,6 +208,25 @@ def _governing_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     priority.add_argument("name", metavar="REQUEST|CAMPAIGN")
     priority.add_argument("rank", metavar="RANK", help="0 goes first; none: as if nothing was said")
     priority.add_argument("--campaign", default="", help="whose request it is")
+
+
+def _model_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    parser = _add(
+        commands, "models", _command("models", "residency"), "say what is in memory; bring weights"
+    )
+    _json(parser)
+    group = parser.add_subparsers(metavar="COMMAND")
+    _json(_add(group, "list", _command("models", "list_models"), "list models and what they lack"))
+    bring = _add(
+        group, "pull", _command("models", "pull_models"), "bring weights, or go on with it"
+    )
+    bring.add_argument("services", metavar="SERVICE", nargs="+")
+    bring.add_argument("--update", action="store_true", help="take what upstream has now")
+    check = _add(group, "verify", _command("models", "verify"), "compare files with their hashes")
+    check.add_argument("services", metavar="SERVICE", nargs="*")
+    where = _add(group, "path", _command("models", "path"), "print where a service's weights lie")
+    where.add_argument("service", metavar="SERVICE")
+    where.add_argument("part", metavar="PART", nargs="?", default="")
 
 
 def _listing_group(commands: Any, name: str, listing: str, summary: str) -> Any:  # noqa: ANN401 - see _add
