@@ -209,7 +209,7 @@ def _qwen3(words: int, *, layers: int, hidden: int) -> Qwen3ForCausalLM:
 
 def _qwen_vae() -> AutoencoderKLQwenImage:
     return AutoencoderKLQwenImage(
-        base_dim=3,
+        base_dim=2,
         z_dim=4,
         dim_mult=[1, 1, 1, 1],
         num_res_blocks=1,
@@ -220,7 +220,7 @@ def _qwen_vae() -> AutoencoderKLQwenImage:
 
 
 def _qwen_transformer() -> QwenImageTransformer2DModel:
-    return QwenImageTransformer2DModel(
+    transformer = QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=16,
         out_channels=4,
@@ -230,6 +230,9 @@ def _qwen_transformer() -> QwenImageTransformer2DModel:
         joint_attention_dim=16,
         axes_dims_rope=(8, 4, 4),
     )
+    with torch.no_grad():  # a few words among thousands of places: they have to be heard
+        transformer.transformer_blocks[0].attn.add_v_proj.weight.mul_(100)
+    return transformer
 
 
 def _qwen_vl(tokenizer: object) -> Qwen2_5_VLForConditionalGeneration:
