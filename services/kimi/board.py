@@ -15,7 +15,16 @@ import msgspec
 from contracts.brief import Brief, Variants
 from contracts.script import EndCard, Shot, ShotText
 from media.script import fitting, timing
-from media.script.storyboard import BREATH, FIGURE, KINDS, Board, importance, kind_of, storyboard
+from media.script.storyboard import (
+    BREATH,
+    FIGURE,
+    KINDS,
+    Board,
+    by_hand,
+    importance,
+    kind_of,
+    storyboard,
+)
 from services.kimi import schema, wording
 from services.kimi.reading import Reading
 from services.kimi.schema import Schema
@@ -53,7 +62,7 @@ class Storyboard:
         can = Board(
             figures=len(brief.product.facts),
             has_offer=all(reading.offer for reading in readings),
-            by_hand=[name for name in KINDS if name in brief.headlines],
+            by_hand=by_hand(brief),
         )
         self.film = fitting.Film(
             brief.length_seconds,
