@@ -36,6 +36,12 @@ def _hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def drafting() -> set[str]:
+    """Return the services that work on any machine: production models want weights or a server."""
+    manifests = (EXAMPLES.parent / "services").glob("*/service.toml")
+    return {m.parent.name for m in manifests if 'tier = "draft"' in m.read_text(encoding="utf-8")}
+
+
 class Appliance:
     """`adgenx up` with a data folder of its own; `extra` are services besides the product's own."""
 
@@ -79,8 +85,7 @@ class Appliance:
             return False
         looked = self.adgenx("doctor", "--json", check=False).stdout.splitlines()
         found = {line["name"]: line["state"] for line in map(msgspec.json.decode, looked)}
-        models = {p.parent.name for p in (EXAMPLES.parent / "services").glob("*/service.toml")}
-        return all(found.get(name) == "ok" for name in models | set(self._extra))
+        return all(found.get(name) == "ok" for name in drafting() | set(self._extra))
 
     def settings(self) -> Settings:
         """Return what a process of this appliance reads."""
