@@ -19,8 +19,13 @@ from bus.worker.folder import ServiceFolder, discover
 
 pytestmark = pytest.mark.contract
 
-LIBRARIES = ("contracts", "media")
+LIBRARIES = ("contracts", "inference", "media")
 """Packages of ours that engines may draw with; `bus` only hands requests over."""
+RUNS_WEIGHTS = frozenset(
+    {"accelerate", "diffusers", "huggingface_hub", "peft", "safetensors", "torch", "torchao"}
+    | {"tokenizers", "transformers"}
+)
+"""What only a service with weights gets to, although its folder may have a variant without."""
 
 ENGINES = [service for service in discover() if not service.manifest.model.weights]
 
@@ -57,7 +62,7 @@ def source(module: str) -> Path | None:
 
 
 def drawn_with(engine: ServiceFolder) -> tuple[set[str], set[str]]:
-    """Return the packages of ours and the foreign modules that an engine imports, at any depth."""
+    """Return the modules of ours and the foreign ones that an engine imports, at any depth."""
     ours: set[str] = set()
     foreign: set[str] = set()
     seen: set[Path] = set()
@@ -70,17 +75,19 @@ def drawn_with(engine: ServiceFolder) -> tuple[set[str], set[str]]:
         for module in imported(path):
             top = module.partition(".")[0]
             if top in LIBRARIES:
-                ours.add(top)
                 found = source(module)
-                files += [found] if found is not None and top == "media" else []
-            elif top not in {*sys.stdlib_module_names, "bus", "services"}:
+                if found is not None:
+                    ours.add(module)
+                    files += [found] if top != "contracts" else []
+            elif top not in {*sys.stdlib_module_names, *RUNS_WEIGHTS, "bus", "services"}:
                 foreign.add(top)
     return ours, foreign
 
 
 def test_the_packages_of_ours_that_it_draws_with_are_declared(engine: ServiceFolder) -> None:
     ours, _ = drawn_with(engine)
-    assert ours <= set(engine.manifest.model.packages)
+    packages = engine.manifest.model.packages
+    assert [m for m in ours if not any(f"{m}.".startswith(f"{p}.") for p in packages)] == []
 
 
 def test_the_distributions_that_it_stands_on_are_declared(engine: ServiceFolder) -> None:
