@@ -191,7 +191,7 @@ class World:
         self.ledger = None
 
     def _restart(self) -> None:
-        stored = msgspec.json.decode(msgspec.json.encode(self.stored), type=DeviceRecord)
+        stored = msgspec.json.decode(msgspec.json.encode(self.stored), type=DeviceRecord | None)
         self.ledger = Ledger("box", stored, self.now)
 
     # What must never happen.

@@ -14,6 +14,7 @@ from contracts.campaign import CampaignRecord, OpenEntry
 from contracts.envelope import ENVELOPE_FIELDS
 from contracts.governance import BreakerRecord, BudgetRecord, FlagRecord
 from contracts.jobs import Buried, CacheClaim, Job, JobRecord, Run
+from contracts.lease import DeviceRecord, LeaseAnswer, LeaseAsk
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
 from contracts.retention import SweepState, SweepWanted, TenantSweep
@@ -25,12 +26,15 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 MESSAGES = {str(kind.__struct_config__.tag): kind for kind in schema.messages()}
 RECORDS = {
     "charge.v1": Charge,
+    "lease_answer.v1": LeaseAnswer,
+    "lease_ask.v1": LeaseAsk,
     "record.breaker_record": BreakerRecord,
     "record.budget_record": BudgetRecord,
     "record.buried": Buried,
     "record.cache_claim": CacheClaim,
     "record.campaign_record": CampaignRecord,
     "record.delivery_record": DeliveryRecord,
+    "record.device_record": DeviceRecord,
     "record.flag_record": FlagRecord,
     "record.job": Job,
     "record.job_record": JobRecord,

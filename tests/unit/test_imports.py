@@ -20,6 +20,7 @@ LIGHT = [
     "services.coordinator.run",
     "services.cli.top",
     "services.intake.run",
+    "services.model_manager.run",
     "services.observer.run",
     "services.router.run",
     "services.webhooks.run",
