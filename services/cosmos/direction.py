@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from contracts.requests import ArtDirection
 from inference import direction
 
 if TYPE_CHECKING:
@@ -21,10 +24,12 @@ _CAMERA_WORDS = ("camera", "pan ", "tilt", "zoom", "dolly", "tracking", "handhel
 def prompt_of(request: GenerateVideo) -> str:
     """Return what the model is told: the prompt first, then everything that it leaves open.
 
-    A camera that the prompt itself directs is left alone. Raises InvalidRequestError(field) for an
-    art direction that leaves no room.
+    Without an art direction the prompt stays as it was written; a camera that the prompt itself
+    directs is left alone. Raises InvalidRequestError(field) for an art direction without room.
     """
-    said = [direction.prompt_of(request.prompt, request.art)]
+    if request.art == ArtDirection():
+        return request.prompt.strip()
+    said = [direction.prompt_of(request.prompt, _seen(request))]
     if request.art.quiet is not None:
         said.append(CALM)
     if request.first_frame is not None:
@@ -35,3 +40,12 @@ def prompt_of(request: GenerateVideo) -> str:
     if not any(word in request.prompt.lower() for word in _CAMERA_WORDS):
         said.append(CAMERA)
     return " ".join(said)
+
+
+def _seen(request: GenerateVideo) -> ArtDirection:
+    """Return the art direction without pictures that the model never sees."""
+    subject = request.art.subject
+    if subject is None or request.first_frame is not None or request.continue_from is not None:
+        return request.art
+    unseen = msgspec.structs.replace(subject, picture=None, label=None)
+    return msgspec.structs.replace(request.art, subject=unseen)

@@ -14,11 +14,10 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from safetensors.torch import save_file
-from tiny import vocabulary
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-PACKAGE = Path(__file__).with_name("guardrail")
-"""A folder to import `cosmos_guardrail` from."""
+from tiny import vocabulary
+
 BLOCKED = "forbidden word"
 
 
