@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import TooLargeError
@@ -37,6 +38,9 @@ class NativeWriter:
 
         folder = weights.path(self._manifest)
         self._revision = weights.revision(self._manifest)
+        # tiktoken else reads a copy, kept in a folder that anybody may write to, of whatever once lay
+        # under the vocabulary's path. It takes no argument for it.
+        os.environ["TIKTOKEN_CACHE_DIR"] = ""
         with loading.reading(folder):
             self._tokenizer = AutoTokenizer.from_pretrained(
                 str(folder), local_files_only=True, trust_remote_code=False

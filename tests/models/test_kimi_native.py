@@ -212,6 +212,25 @@ def test_a_prompt_longer_than_the_window_is_refused_before_a_token(
     assert {done for done, *_ in ticks} == {0}
 
 
+def test_the_vocabulary_is_read_as_it_is_published(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Model
+) -> None:
+    pytest.importorskip("tiktoken", reason="NOT CHECKED: tiktoken.model: pip install '.[models]'")
+    shutil.copytree(models_dir, tmp_path / "models")
+    (folder,) = (tmp_path / "models").iterdir()
+    kimi.with_its_own_vocabulary_file(folder)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "kept"))
+    monkeypatch.setenv("ADGENX_MODELS_DIR", str(tmp_path / "models"))
+    model = loaded()
+    text = "<|im_user|>Zwölf Uhr: 18 h, „wach“.<|im_end|>"
+    ids = model._writer._tokenizer(text)["input_ids"]
+    assert model._writer._tokenizer.decode(ids) == text
+    assert len(ids) < len(text.encode()), "special tokens and words are one token each"
+    assert not (tmp_path / "kept").exists(), "a copy would outlive the file that it was made of"
+    made = {m.name for m in model.run(DECK, Ticks(), Scratch(tmp_path))}
+    assert made == {m.name for m in kept.run(DECK, Ticks(), Scratch(tmp_path))}
+
+
 def test_greedy_decoding_needs_no_seed(tmp_path: Path) -> None:
     model = loaded(temperature=0.0)
     bodies = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ _CHAT = (
     "{% for m in messages %}<|im_{{ m['role'] }}|>{{ m['content'] }}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_assistant|>{% endif %}"
 )
+_TIKTOKEN = ["[BOS]", "[EOS]"]
 _SPECIAL = ["<|im_end|>", "<|im_system|>", "<|im_user|>", "<|im_assistant|>"]
 
 
@@ -61,3 +64,42 @@ def save(folder: Path, texts: list[str]) -> None:
         pad_token_id=tokenizer.eos_token_id,
     )
     KimiLinearForCausalLM(config).save_pretrained(folder)
+
+
+def with_its_own_vocabulary_file(folder: Path) -> None:
+    """Put `tiktoken.model` in the place of `tokenizer.json`, as the published repository has it:
+    ranks of bytes, special tokens behind them, and a tokenizer class of its own that nobody runs.
+    """
+    tokenizer = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    ranks = sorted(tokenizer["model"]["vocab"].items(), key=lambda entry: int(entry[1]))
+    words = [word for word, _ in ranks if word not in _SPECIAL]
+    value = _bytes_of_letters()
+    lines = [
+        f"{base64.b64encode(bytes(value[c] for c in word)).decode()} {rank}\n"
+        for rank, word in enumerate(words)
+    ]
+    (folder / "tiktoken.model").write_text("".join(lines), encoding="ascii")
+    (folder / "tokenizer.json").unlink()
+    special = {
+        str(len(words) + n): {"content": name, "special": True}
+        for n, name in enumerate([*_TIKTOKEN, *_SPECIAL])
+    }
+    told = {
+        "added_tokens_decoder": special,
+        "auto_map": {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", None]},
+        "bos_token": _TIKTOKEN[0],
+        "eos_token": _TIKTOKEN[1],
+        "tokenizer_class": "TikTokenTokenizer",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def _bytes_of_letters() -> dict[str, int]:
+    """Return which byte each letter of a byte-level vocabulary stands for: those that cannot be
+    printed have the letters from U+0100 on.
+    """
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + n): byte for n, byte in enumerate(others)
+    }
