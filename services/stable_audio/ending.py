@@ -11,7 +11,7 @@ from media.audio import master
 from media.loudness import integrated_lufs
 from media.pcm import SAMPLE_RATE, add_at, fade, fit, frames_of, gain_of, to_stereo
 from media.room import Room, reverberated
-from media.spectrum import resample
+from media.spectrum import equalize, high_pass, resample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ BED_PEAK_DBTP = -2.0
 _FADE_SECONDS = 1.1
 _LOOSE_ENDS = 0.003  # seconds; the very first attack is not cut into
 _AUDIBLE_LUFS = -70.0
+_LOWEST = 25.0  # hertz: a decoder's offset, faded, would be a thump
 _HIT_SECONDS = 0.15  # the accent on the cut is heard in full
 _GONE_DB = -48.0  # at the end, before the fade that takes the rest
 _THROWN_SECONDS = 0.6  # of music before the cut, sent into the room
@@ -44,6 +45,7 @@ def bed_of(samples: NDArray[Any], rate: int, *, seconds: float, cuts: Sequence[f
     track = fit(to_stereo(resample(wide, rate)), frames_of(seconds))
     if integrated_lufs(track) <= _AUDIBLE_LUFS:
         raise ModelFailedError("the model made silence")
+    track = equalize(track, (high_pass(_LOWEST),))
     if cuts:
         track = rung_out(track, cuts[-1])
     tail = min(_FADE_SECONDS, seconds / 4)
