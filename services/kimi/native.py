@@ -38,7 +38,7 @@ class NativeWriter:
 
         folder = weights.path(self._manifest)
         self._revision = weights.revision(self._manifest)
-        # tiktoken else reads a copy, kept in a folder that anybody may write to, of whatever once lay
+        # Else tiktoken reads a copy, in a folder that anybody may write to, of whatever once lay
         # under the vocabulary's path. It takes no argument for it.
         os.environ["TIKTOKEN_CACHE_DIR"] = ""
         with loading.reading(folder):

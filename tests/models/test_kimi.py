@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,14 @@ class TestPromises(ModelSuite):
         assert await asyncio.to_thread(server.hung_up.wait, 20)
         assert runner.model.usable, "it had to be killed"
         assert await runner.run(sample.good)
+
+
+def test_the_client_of_a_server_needs_no_model_library() -> None:
+    heavy = "torch transformers llguidance numpy"
+    code = (
+        f"import sys, services.kimi.model; sys.exit(any(m in sys.modules for m in {heavy.split()}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_whole_campaign_can_be_planned_on_what_is_written(model: Model, tmp_path: Path) -> None:
