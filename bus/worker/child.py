@@ -1,4 +1,4 @@
-"""The model's own process: `python -m bus.worker.child <folder> [<service>]`, started by its worker.
+"""The model's own process: `python -m bus.worker.child FOLDER [SERVICE]`, started by its worker.
 
 It speaks the protocol of frames.py. The model loads once and serves one job after another. The
 process never outlives its worker, and takes with it whatever the model has started, also when the

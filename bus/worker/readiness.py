@@ -11,30 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
 
 import structlog
 
-from bus import endpoints, weights
-from bus.settings import Settings
+from bus import weights
 from bus.worker.attempt import Bench
 from bus.worker.folder import engine_revision
+from bus.worker.needs import any_of, lack
 from contracts.errors import AdgenxError
-from contracts.manifest import Manifest
 
 log = structlog.get_logger(__name__)
 
 AGAIN_SECONDS = 30.0
-
-
-def lack(manifest: Manifest, settings: Settings, environ: Mapping[str, str]) -> str:
-    """Return what a service needs and has not, and how to get it; "" if it can serve. Blocks."""
-    try:
-        if manifest.endpoint is not None:
-            return endpoints.unready(manifest, environ, settings.secrets_dir)
-        return weights.missing(manifest, settings.models_dir)
-    except AdgenxError as error:
-        return error.message
 
 
 class Readiness:
@@ -48,8 +36,7 @@ class Readiness:
     async def run(self) -> None:
         """Look now and then until the bus is stopping; never for what needs nothing."""
         stopping = self._bench.bus.stopping
-        manifest = self._bench.service.manifest
-        if manifest.endpoint is None and not weights.parts_of(manifest):
+        if not any_of(self._bench.service.manifest):
             return
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):

@@ -25,7 +25,8 @@ from bus import direct, embedded, exposition, settings, telemetry, topology
 from bus.connection import Bus, connected
 from bus.processes import ServerProcess
 from bus.records import Records
-from bus.worker.folder import discover
+from bus.worker.folder import ServiceFolder, discover
+from bus.worker.needs import any_of, lacking
 from contracts.campaign import OpenEntry
 from contracts.errors import TransientError
 from contracts.subjects import Bucket, Stream
@@ -44,6 +45,8 @@ STEADY_SECONDS = 10.0
 FIRST_BACKOFF_SECONDS = 0.25
 LONGEST_BACKOFF_SECONDS = 10.0
 STOP_SECONDS = 15.0
+NEEDS_SECONDS = 30.0
+"""Weights that have come, or a server that answers now, are looked for so often."""
 ROLES = (
     "coordinator",
     "router",
@@ -78,13 +81,15 @@ class Keeper:
 
     def __init__(self, name: str, folder: Path, argv: list[str], env: Mapping[str, str]) -> None:
         self.process = ServerProcess(name, folder, argv, env)
+        self.lacks = ""
+        """What it needs and has not: it is not started before it has."""
         self._backoff = FIRST_BACKOFF_SECONDS
         self._since = 0.0
         self._not_before = 0.0
 
     def look(self, now: float) -> None:
         """Start the process if it does not run and its time has come."""
-        if self.process.alive or now < self._not_before:
+        if self.lacks or self.process.alive or now < self._not_before:
             return
         if self._since:
             log.warning("process.ended", process=self.process.name)
@@ -107,6 +112,24 @@ async def keep(keepers: list[Keeper], ended: asyncio.Event) -> None:
     await asyncio.gather(
         *(asyncio.to_thread(k.process.stop, STOP_SECONDS) for k in keepers),
     )
+
+
+async def look_for_needs(
+    keepers: Mapping[str, Keeper], services: list[ServiceFolder], found: Settings
+) -> None:
+    """Let services start whose weights or server are here, now and as soon as they come.
+
+    One that has started stays: its worker says itself what it lacks later.
+    """
+    waiting = list(services)
+    while waiting:
+        lacks = await lacking(waiting, found, os.environ)
+        for service in waiting:
+            keepers[service.name].lacks = lacks.get(service.name, "")
+            if not keepers[service.name].lacks:
+                log.info("service.equipped", service=service.name)
+        waiting = [service for service in waiting if service.name in lacks]
+        await asyncio.sleep(NEEDS_SECONDS)
 
 
 async def end_when_idle(bus: Bus, seconds: float, ended: asyncio.Event) -> None:
@@ -154,12 +177,18 @@ async def serve(found: Settings, idle_seconds: float) -> None:
                 METRICS_VARIABLE: ANY_PORT,
                 **os.environ,
                 "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
+                "ADGENX_MODELS_DIR": str(found.models_dir.resolve()),
+                "ADGENX_SECRETS_DIR": str(found.secrets_dir.resolve()),
                 "ADGENX_SERVICES_PATH": extra,
             }
-            keepers = [
-                Keeper(name, folder, argv, environment)
+            keepers = {
+                name: Keeper(name, folder, argv, environment)
                 for name, argv in service_commands(found).items()
-            ]
+            }
+            needy = [s for s in discover(found.service_folders) if any_of(s.manifest)]
+            for service in needy:
+                keepers[service.name].lacks = "not looked at yet"
+            looking = asyncio.create_task(look_for_needs(keepers, needy, found))
             (found.data_dir / PID_FILE).write_text(str(os.getpid()))
             log.info("appliance.started", services=len(keepers))
             idle = (
@@ -167,7 +196,8 @@ async def serve(found: Settings, idle_seconds: float) -> None:
                 if idle_seconds
                 else None
             )
-            await keep(keepers, ended)
+            await keep(list(keepers.values()), ended)
+            looking.cancel()
             if idle is not None:
                 idle.cancel()
 

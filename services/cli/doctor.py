@@ -20,6 +20,8 @@ from bus import servers, settings
 from bus.artifacts import Artifacts
 from bus.connection import connected
 from bus.records import Records
+from bus.worker.folder import discover
+from bus.worker.needs import any_of, lacking
 from contracts.errors import AdgenxError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
@@ -63,6 +65,7 @@ async def doctor(given: argparse.Namespace) -> ExitStatus:
     findings = [_machine(), _disk(found), *_servers()]
     findings += await asyncio.gather(*(_library(name) for name in _LIBRARIES))
     findings += await _bus(found)
+    findings.append(await _models(found))
     findings.append(await _store(settings.load()))
     if given.json:
         for finding in findings:
@@ -164,6 +167,16 @@ async def _dead_deliveries(bus: Bus) -> Finding:
         )
     remedy = "`adgenx webhook list --dead`, then `adgenx webhook retry`"
     return Finding("webhooks", "note", f"{count} given up", remedy)
+
+
+async def _models(found: Settings) -> Finding:
+    """Say how many models have what they need; which lack what is a list of its own."""
+    asked = [s for s in discover(found.service_folders) if any_of(s.manifest)]
+    lacks = await lacking(asked, found, os.environ)
+    detail = f"{len(asked) - len(lacks)} of {len(asked)} have their weights or their server"
+    if not lacks:
+        return Finding("models", "ok", detail)
+    return Finding("models", "note", detail, "`adgenx models list` says what lacks")
 
 
 def _standing(worker: ServiceRecord) -> tuple[bool, float]:

@@ -19,7 +19,7 @@ from rich.table import Table
 from bus import settings, weights
 from bus.records import Records
 from bus.worker.folder import ServiceFolder, discover, find
-from bus.worker.readiness import lack
+from bus.worker.needs import any_of, lack
 from contracts.endpoint import EndpointSection
 from contracts.errors import InvalidRequestError, UnknownIdError
 from contracts.manifest import ServiceRecord, WeightsPart
@@ -90,7 +90,7 @@ async def residency(given: argparse.Namespace) -> ExitStatus:
 async def list_models(given: argparse.Namespace) -> ExitStatus:
     """List every service with a model: what it needs, where that lies, what lacks."""
     found = settings.load()
-    services = [s for s in discover(found.service_folders) if _has_model(s)]
+    services = [s for s in discover(found.service_folders) if any_of(s.manifest)]
     rows = await asyncio.gather(*(asyncio.to_thread(_listed, s, found) for s in services))
     if given.json:
         _lines(rows)
@@ -179,10 +179,6 @@ def _parts(service: ServiceFolder) -> dict[str, WeightsPart]:
     if not parts:
         raise InvalidRequestError(f"{service.name} needs no weights", field="service")
     return parts
-
-
-def _has_model(service: ServiceFolder) -> bool:
-    return service.manifest.endpoint is not None or bool(weights.parts_of(service.manifest))
 
 
 def _listed(service: ServiceFolder, found: Settings) -> Listed:

@@ -18,6 +18,8 @@ from bus.connection import Bus, connected
 from bus.records import Records
 from bus.servers import NATS_BINARY, S3_BINARY, binary
 from bus.settings import SettingsError
+from bus.worker.folder import discover
+from bus.worker.needs import lacking
 from contracts.errors import BusUnavailableError, TransientError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
@@ -118,9 +120,10 @@ def start_in_background(found: Settings, until_idle: float) -> subprocess.Popen[
 
 
 async def all_announced(deadline: float) -> None:
-    """Wait until every model service is ready, or the deadline (monotonic) passes."""
+    """Wait until every model service that can be is ready, or the deadline (monotonic) passes."""
     found = settings.load()
-    wanted = set(service_commands(found)) - set(NO_MODELS)
+    lacks = await lacking(discover(found.service_folders), found, os.environ)
+    wanted = set(service_commands(found)) - set(NO_MODELS) - set(lacks)
     async with connected(impatient(found), "adgenx") as bus:
         records = Records(bus, Bucket.SERVICES, ServiceRecord)
         while time.monotonic() < deadline:
