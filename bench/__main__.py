@@ -16,6 +16,7 @@ NAMES = (
     "films",
     "campaign",
     "release",
+    "residency",
     "decide",
     "sequence",
     "queue",

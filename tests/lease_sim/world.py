@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
@@ -88,12 +89,12 @@ class World:
             for before in job.after:
                 self._followers[before].append(number)
             if not job.after:
-                self.at(job.arrives, lambda n=number: self._ready(n))
+                self.at(job.arrives, partial(self._ready, number))
         for moment in faults.restarts:
             self.at(moment, self._crash)
             self.at(moment + DOWN_SECONDS, self._restart)
         for moment, service in faults.kills:
-            self.at(moment, lambda s=service: self.workers[s].die())
+            self.at(moment, self.workers[service].die)
         self.at(0.0, self._tick)
 
     def run(self) -> Outcome:
@@ -152,7 +153,7 @@ class World:
         for follower in self._followers[number]:
             if all(b in self._done for b in self.jobs[follower].after):
                 moment = max(self.now + STEP_SECONDS, self.jobs[follower].arrives)
-                self.at(moment, lambda n=follower: self._ready(n))
+                self.at(moment, partial(self._ready, follower))
 
     # What the manager does.
 
@@ -179,7 +180,7 @@ class World:
     def _nudge(self, holder: str) -> None:
         for worker in self.workers.values():
             if worker.holder == holder:
-                self.after(0.0, lambda w=worker, h=holder: w.renew() if w.holder == h else None)
+                self.after(0.0, partial(worker.noticed, holder))
 
     def _tick(self) -> None:
         if self.ledger is not None:
@@ -236,6 +237,11 @@ class Worker:
             self._job = self._world.next_of(self._service)
             if self._job is not None:
                 self.renew()
+
+    def noticed(self, holder: str) -> None:
+        """Hear that there is news for a holder."""
+        if holder == self.holder:
+            self.renew()
 
     def renew(self) -> None:
         """Say what is and what is wanted, and do what the answer says."""
