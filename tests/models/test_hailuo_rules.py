@@ -1,4 +1,4 @@
-"""Hailuo without a server: lengths, prices, the account's rate, callbacks, files that are no film."""
+"""Hailuo without a server: lengths, prices, the account's rate, callbacks, and what is no film."""
 
 from __future__ import annotations
 
