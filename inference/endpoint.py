@@ -144,8 +144,9 @@ class Endpoint:
                     return future.result()
             raise ProviderTimeoutError(f"no answer within {self._told.timeout_seconds:g} s")
         finally:
-            _close(wire)  # an answer that nobody waits for any more: the server may stop
+            _wake(wire)  # an answer that nobody waits for any more: the server may stop
             worker.shutdown()
+            wire.close()
 
     def json(self, path: str, body: Any, report: Report) -> Any:  # noqa: ANN401 - JSON of any shape
         """Send a body and return the answer as JSON; raises as `ask` does."""
@@ -179,8 +180,8 @@ def _wire(url: str, seconds: float) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=limit)
 
 
-def _close(wire: http.client.HTTPConnection) -> None:
-    """Close a connection that another thread may be waiting on: it wakes up at once."""
+def _wake(wire: http.client.HTTPConnection) -> None:
+    """End what another thread may be waiting for on a connection: it returns at once."""
     if wire.sock is not None:
         with contextlib.suppress(OSError):
             wire.sock.shutdown(socket.SHUT_RDWR)
