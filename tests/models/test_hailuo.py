@@ -46,7 +46,7 @@ from services.hailuo.callback import answer_challenge
 from services.hailuo.footage import Footage
 from services.hailuo.model import Model
 
-pytestmark = pytest.mark.contract
+pytestmark = pytest.mark.models
 
 FOLDER = SERVICES / "hailuo"
 NAMES = ["hailuo", "hailuo_h3"]
