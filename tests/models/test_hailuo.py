@@ -46,7 +46,7 @@ from services.hailuo.callback import answer_challenge
 from services.hailuo.footage import Footage
 from services.hailuo.model import Model
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.contract
 
 FOLDER = SERVICES / "hailuo"
 NAMES = ["hailuo", "hailuo_h3"]

@@ -18,7 +18,7 @@ from services.hailuo.pace import Pace
 from services.hailuo.rules import RULES, resolution_of, seconds_of
 from services.hailuo.task import Stage
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.contract
 
 FOLDER = SERVICES / "hailuo"
 REQUEST = GenerateVideo(prompt="a can in the rain", width=96, height=54, seconds=2, fps=12)

@@ -45,7 +45,7 @@ from riva_server import (
 
 from services.riva.over_grpc import GrpcSpeech, error_of
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.contract
 
 FOLDER = SERVICES / "riva"
 ARIA = Voice("Magpie-Multilingual.EN-US.Aria", "en-US")

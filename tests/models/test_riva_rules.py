@@ -13,7 +13,7 @@ from services.riva.sentence import pieces
 from services.riva.speech import SaidWord, Voice
 from services.riva.wording import as_told, reckoned, syllables
 
-pytestmark = pytest.mark.models
+pytestmark = pytest.mark.contract
 
 TEXTS = st.text(alphabet="ab c.!?,;。، 12é\n", max_size=120)
 
