@@ -34,6 +34,7 @@ HEADLINE_LIMIT = 34
 """Longer lines cannot be set big."""
 SUPPORT_LIMIT = 60
 CALL_LIMIT = 24
+IDEA_LIMIT = 200
 _LEAST_HEADLINE, _LEAST_VOICE, _MOST_VOICE = 24, 24, 140
 _CHARACTERS_PER_WORD = 7
 _READ_PER_SECOND, _SEEN_SECONDS, _BREATH_SECONDS = 15.0, 0.8, 0.45
@@ -107,7 +108,9 @@ class Storyboard:
     def schema(self) -> Schema:
         """Return what an answer must look like."""
         shots = {name: self._shot(name) for name in self.names}
-        fields = {"shots": schema.mapping(shots)}
+        # A model that has said what it is about writes one film; the note itself goes nowhere.
+        idea = schema.text(IDEA_LIMIT, wording.direction(), "one English sentence")
+        fields = {"idea": idea, "shots": schema.mapping(shots)}
         cards = {r.locale: _card(r) for r in self._readings if not (r.tagline and r.call)}
         if cards:
             fields["end_cards"] = schema.mapping(cards)

@@ -61,17 +61,17 @@ class ScriptTask:
         Headlines set by hand are left out: changing one asks for the same words again, and so for
         the same pictures.
         """
-        count = len(self._board.variants)
+        further = ", ".join(f"`~{letter}`" for letter in self._board.variants[1:])
         variants = (
-            f"\nThere are {count} openings to be tried against one another: `~b`, `~c`, `~d` of "
-            "hook and promise are other ways into the same film, not other wordings.\n"
+            f"\nSeveral openings are tried against one another: {further} of hook and promise are "
+            "other ways into the same film, not other wordings.\n"
         )
         return prompt.opening(
             "script",
             seconds=f"{self._brief.length_seconds:g}",
             brief=prompt.brief_text(self._brief, self._readings),
             board=self._board.described(),
-            variants=variants if count > 1 else "",
+            variants=variants if further else "",
             manners=prompt.manners_text(self._readings),
             subject=self._subject(),
             scenes="; ".join(f"{name} ({use})" for name, use in scenes().items()),

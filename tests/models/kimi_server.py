@@ -25,11 +25,11 @@ _PIECE = 7
 _INSTEAD = {
     "long": ("Cold glass.", "Cold glass. " * 40),
     "banned": ("Cold glass.", "Game-changing."),
-    "figure": ("Clear glass.", "Save 99 now."),
-    "claim": ("Clear glass.", "The best one."),
-    "markup": ("Clear glass.", "<b>Clear</b>"),
-    "copied": ("Clear glass.", "<at most 34 characters>"),
-    "foreign": ("Clear glass.", "\u6e05\u723d"),
+    "figure": ("Late glass.", "Save 99 now."),
+    "claim": ("Late glass.", "The best one."),
+    "markup": ("Late glass.", "<b>Late</b>"),
+    "copied": ("Late glass.", "<at most 34 characters>"),
+    "foreign": ("Late glass.", "\u6e05\u723d"),
 }
 """What a model may write in a line's place."""
 Json = dict[str, Any] | list[Any] | str
