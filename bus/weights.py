@@ -103,6 +103,18 @@ def recorded_revision(manifest: Manifest, models_dir: Path) -> str:
     )
 
 
+def memory_gb(manifest: Manifest, models_dir: Path) -> float:
+    """Return the memory that a model takes: its manifest's figure, less if smaller files lie here
+    than it was written for. In 10^9 bytes.
+    """
+    parts = parts_of(manifest).values()
+    stated = sum(part.size_gb for part in parts)
+    folders = {folder_of(models_dir, part.weights) for part in parts}
+    here = sum((folder / name).stat().st_size for folder in folders for name in files_of(folder))
+    share = min(1.0, here / 1e9 / stated) if stated and here else 1.0
+    return manifest.resources.memory_gb * share
+
+
 def files_of(folder: Path) -> Iterator[str]:
     """Yield the path of every file of a repository below its folder, ordered; hidden ones never."""
     for path in sorted(folder.rglob("*")):

@@ -20,7 +20,7 @@ import nats.errors
 import structlog
 from nats.aio.msg import Msg
 
-from bus import device
+from bus import device, weights
 from bus.connection import Bus
 from bus.worker.process import ModelProcess
 from contracts import subjects
@@ -196,7 +196,8 @@ class Leases:
         self.service = manifest.name
         self.patience_seconds = bus.settings.lease_patience_seconds
         self._bus = bus
-        self._resources = manifest.resources
+        self._manifest = manifest
+        self._memory_gb = manifest.resources.memory_gb
         self._device = bus.settings.device or device.host()
         self._numbers = itertools.count(1)
         self._places = {
@@ -213,6 +214,7 @@ class Leases:
         """Take a place to load into; it goes back unless something was loaded."""
         lease = await self._free.get()
         try:
+            self._memory_gb = await asyncio.to_thread(self._needed_gb)
             await lease.load(priority)
             yield lease
         except BaseException:
@@ -260,8 +262,8 @@ class Leases:
             holder=lease.holder,
             service=self.service,
             number=next(self._numbers),
-            memory_gb=self._resources.memory_gb,
-            load_seconds=self._resources.load_seconds,
+            memory_gb=self._memory_gb,
+            load_seconds=self._manifest.resources.load_seconds,
             holds=lease.holds,
             wants=wants,
             priority=lease.priority,
@@ -282,11 +284,17 @@ class Leases:
     def check_free(self) -> None:
         """Raise NoLeaseError unless this machine has the memory now."""
         free = device.memory_available_bytes() / 1e9
-        if 0 < free < self._resources.memory_gb:
+        if 0 < free < self._memory_gb:
             raise NoLeaseError(
                 f"no model manager answers, and {free:.1f} GB are free of the "
-                f"{self._resources.memory_gb:g} that it takes"
+                f"{self._memory_gb:.1f} that it takes"
             )
+
+    def _needed_gb(self) -> float:
+        try:
+            return weights.memory_gb(self._manifest, self._bus.settings.models_dir)
+        except (AdgenxError, OSError):  # they are being pulled at this moment
+            return self._manifest.resources.memory_gb
 
     async def _noticed(self, message: Msg) -> None:
         lease = self._places.get(message.subject.rpartition(".")[2])

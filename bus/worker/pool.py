@@ -66,8 +66,9 @@ class Pool:
         return min(alive, default=0.0)
 
     def memory_gb(self) -> float:
-        """Return the resident memory of the processes, in 10^9 bytes."""
-        return sum(_resident_pages(model.pid) for model in self._loaded) * _PAGE_GB
+        """Return the memory of the processes, an accelerator's included, in 10^9 bytes."""
+        on_device = sum(model.device_gb for model in self._loaded)
+        return sum(_resident_pages(model.pid) for model in self._loaded) * _PAGE_GB + on_device
 
     @contextlib.asynccontextmanager
     async def take(self, priority: int = 0) -> AsyncIterator[ModelProcess]:
