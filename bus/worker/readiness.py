@@ -42,7 +42,10 @@ class Readiness:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_SECONDS):
                     await stopping.wait()
-            await self.look()
+            try:
+                await self.look()
+            except (AdgenxError, OSError) as error:  # files that come and go while they are read
+                log.warning("needs.unread", service=self._bench.service.name, error=str(error))
 
     async def look(self) -> None:
         """Look once, and tell the state."""
@@ -55,6 +58,7 @@ class Readiness:
             )
             self._weights = identity
             await bench.pool.renew()
+            bench.state.ring()  # another engine is announced at once
             log.info("weights.changed", service=bench.service.name)
         bench.state.lack(found)
 
