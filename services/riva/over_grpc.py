@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,11 +117,12 @@ class GrpcSpeech:
                 iter((asked,)), metadata=self._auth.get_auth_metadata(), timeout=self._timeout
             )
             pcm, words = bytearray(), []
-            for answer in _answers(call, tick):
-                pcm += answer.audio
-                words += [SaidWord(w.word, w.start_time, w.end_time) for w in answer.meta.words]
-                if len(pcm) > MOST_BYTES:
-                    raise ModelFailedError("the speech server does not come to an end")
+            with contextlib.closing(_answers(call, tick)) as answers:
+                for answer in answers:
+                    pcm += answer.audio
+                    words += [SaidWord(w.word, w.start_time, w.end_time) for w in answer.meta.words]
+                    if len(pcm) > MOST_BYTES:
+                        raise ModelFailedError("the speech server does not come to an end")
         if not pcm or len(pcm) % 2:
             raise ProviderUnavailableError(f"the speech server sent {len(pcm)} bytes of sound")
         samples = np.frombuffer(bytes(pcm), "<i2").astype(np.float32) / np.float32(32768)
@@ -141,7 +142,7 @@ def _voices(parameters: Any) -> Iterator[Voice]:  # noqa: ANN401 - protobuf's ow
             yield Voice(f"{parameters['voice_name']}.{voice}", locale)
 
 
-def _answers(call: Any, tick: Tick) -> Iterator[Any]:  # noqa: ANN401 - the stub's own types
+def _answers(call: Any, tick: Tick) -> Generator[Any, None, None]:  # noqa: ANN401 - the stub's own types
     """Yield what a stream brings, calling `tick` all the while; the call is over afterwards."""
     arrived: queue.SimpleQueue[Any] = queue.SimpleQueue()
 

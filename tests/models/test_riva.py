@@ -18,6 +18,7 @@ from contracts.errors import (
     AdgenxError,
     InvalidRequestError,
     JobCancelledError,
+    ModelFailedError,
     ProviderRefusedError,
     ProviderTimeoutError,
     ProviderUnavailableError,
@@ -222,6 +223,16 @@ def test_a_cancel_ends_the_call_within_a_chunk(server: RivaServer, speech: GrpcS
     assert server.cancelled.wait(10), "the server was not told"
     server.hangs = False
     assert speech.speak("Hello.", ARIA, never).words
+
+
+def test_a_server_that_never_ends_is_left(
+    server: RivaServer, speech: GrpcSpeech, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.riva.over_grpc.MOST_BYTES", 10_000)
+    server.hangs = True
+    with pytest.raises(ModelFailedError, match="does not come to an end"):
+        speech.speak("A long line that is never finished, whoever waits.", ARIA, never)
+    assert server.cancelled.wait(10), "the server was not told"
 
 
 def test_an_http_server_that_is_not_ready_says_so(
