@@ -86,7 +86,7 @@ class Editor:
         return film[-1]
 
     def unread_tokens(self, instruction: str) -> int:
-        """Return how many tokens of an instruction's end the model will not read."""
+        """Return about how many tokens of an instruction's end the model will not read."""
         count = len(self.pipeline.tokenizer(instruction, verbose=False).input_ids)
         return max(0, count - self._recipe.max_tokens)
 

@@ -15,6 +15,8 @@ MOST_ASPECT = 8
 """Of a picture that it looks at; the pipeline refuses a narrower one."""
 LEAST_SIDE = 64
 """Pixels of a picture that it looks at; a smaller one is made larger."""
+MOST_PIXELS = 1024 * 1024
+"""Of one picture; the pipeline reduces a larger one again."""
 
 
 class Klein(Painter):
@@ -46,7 +48,7 @@ class Klein(Painter):
 
     def arguments(self, work: Work) -> dict[str, Any]:
         """Return the pictures, each with its share of what all of them may have."""
-        share = self.recipe.condition_pixels // max(1, len(work.pictures))
+        share = min(MOST_PIXELS, self.recipe.condition_pixels // max(1, len(work.pictures)))
         shown = [
             seen_at(p, multiple=self.recipe.multiple, max_pixels=share, min_side=LEAST_SIDE)
             for p in work.pictures

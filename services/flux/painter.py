@@ -89,7 +89,7 @@ class Painter:
         return said | ({"true_cfg": recipe.true_cfg} if recipe.true_cfg > 1 else {})
 
     def unread_tokens(self, prompt: str) -> int:
-        """Return how many tokens of a prompt's end the model will not read."""
+        """Return about how many tokens of a prompt's end the model will not read."""
         count = len(self.tokenizer(prompt, verbose=False).input_ids)
         return max(0, count - self.recipe.max_tokens)
 

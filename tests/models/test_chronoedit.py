@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,6 +68,12 @@ class EditSuite(WeightsSuite):
         (media,) = made(model, asked, Told(), tmp_path)
         assert (media.width, media.height) == (90, 50)
         assert media.metadata["made_size"] == "96x48"
+
+    def test_a_preview_has_the_pictures_shape(self, model: Model, tmp_path: Path) -> None:
+        told = Told()
+        made(model, EDIT, told, tmp_path)
+        with Image.open(io.BytesIO(told.previews[0])) as preview:
+            assert preview.size == (192, 128)
 
     def test_the_instruction_is_followed(self, model: Model, tmp_path: Path) -> None:
         other = msgspec.structs.replace(EDIT, instruction="make it of paper")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -21,6 +21,8 @@ from bus.worker.model import Model
 from contracts.brief import Form
 from contracts.errors import InvalidRequestError, MediaRejectedError
 from contracts.requests import ArtDirection, Box, EditImage, GenerateImage, Request, Subject
+from inference.sizes import Size
+from services.flux.painter import Work
 
 torch = pytest.importorskip("torch")  # tests/tiny has said so if it is missing
 
@@ -105,6 +107,23 @@ class PictureSuite(WeightsSuite):
         assert differ(model, PLAIN, with_fields(PLAIN, prompt="a wild sea"), tmp_path)
         long = with_fields(PLAIN, prompt="a very calm sea, " * 100)
         assert int(facts(model, long, tmp_path)["unread_tokens"]) > 0
+
+    def test_what_is_shown_on_the_way_is_what_the_decoder_would_show(
+        self, service: ServiceFolder, model: Model, tmp_path: Path
+    ) -> None:
+        painter: Any = variant_of(service, steps=1)._painter  # type: ignore[attr-defined]  # looks under the hood
+        latents: list[Any] = []
+        painter._preview = lambda found: latents.append(found.clone())
+        size = Size(96, 64)
+        whole = np.asarray(painter.paint(Work("a calm sea", "", size, 3, []), Told()), float)
+        with torch.inference_mode():
+            shown = painter.decoded(painter.arranged(latents[-1], size)[None])[0]
+        levels = (shown.clamp(-1, 1) + 1) * 127.5
+        assert np.abs(levels.permute(1, 2, 0).numpy() - whole).max() <= 1
+        told = Told()
+        made(model, PLAIN, told, tmp_path)
+        with Image.open(io.BytesIO(told.previews[0])) as preview:
+            assert preview.size == (192, 128)
 
 
 class TextSuite(PictureSuite):
