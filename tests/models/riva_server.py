@@ -109,6 +109,8 @@ class RivaServer(riva_tts_pb2_grpc.RivaSpeechSynthesisServicer, health_pb2_grpc.
 
     def _spoken(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: ANN401 - the stub's types
         hertz = request.sample_rate_hz
+        if self.hangs:
+            context.add_callback(self.cancelled.set)
         speech, pcm = self.engine.speak(
             request.text, request.language_code, request.voice_name, hertz
         )
@@ -124,11 +126,7 @@ class RivaServer(riva_tts_pb2_grpc.RivaSpeechSynthesisServicer, health_pb2_grpc.
                 answer.meta.words.extend(_words(request.text, speech, span))
             yield answer
             if self.hangs:
-                gone = threading.Event()
-                context.add_callback(gone.set)
-                if context.is_active():
-                    gone.wait(30)
-                self.cancelled.set()
+                self.cancelled.wait(30)
                 return
 
 
