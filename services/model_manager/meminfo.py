@@ -8,7 +8,7 @@ memory of its own, and that is the one that models are loaded into.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol, cast
 
 from bus import device
@@ -62,6 +62,12 @@ def look(nvml: Nvml | None, index: int = 0) -> Memory:
         return told
     total = device.memory_total_bytes() / GB
     return Memory(total, device.memory_available_bytes() / GB)
+
+
+def visible(environ: Mapping[str, str]) -> int:
+    """Return the accelerator that is this device: the first that the models' library would see."""
+    first = environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def budget_gb(memory: Memory, given_gb: float) -> float:

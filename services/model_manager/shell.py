@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -53,8 +54,9 @@ class Manager:
         clock: Callable[[], float] = time.time,
     ) -> None:
         nvml = meminfo.load_nvml() if look is None else None
+        index = meminfo.visible(os.environ)
         self._bus = bus
-        self._look = look or (lambda: meminfo.look(nvml))
+        self._look = look or (lambda: meminfo.look(nvml, index))
         self._clock = clock
         self._device = bus.settings.device or device.host()
         self._records = Records(bus, Bucket.LEASES, DeviceRecord)

@@ -66,6 +66,13 @@ def test_a_machine_without_the_driver_has_no_library() -> None:
     assert library is None or meminfo.look(library).total_gb > 0
 
 
+@pytest.mark.parametrize(
+    ("told", "index"), [("", 0), ("2", 2), (" 3,1", 3), ("GPU-5c1d", 0), ("-1", 0)]
+)
+def test_the_accelerator_is_the_one_that_the_models_see(told: str, index: int) -> None:
+    assert meminfo.visible({"CUDA_VISIBLE_DEVICES": told}) == index
+
+
 def test_models_may_take_nearly_all_or_what_the_operator_says() -> None:
     assert meminfo.budget_gb(Memory(128.0, 100.0), 0.0) == pytest.approx(117.76)
     assert meminfo.budget_gb(Memory(8.0, 4.0), 0.0) == 7.0
