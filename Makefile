@@ -36,6 +36,9 @@ $(MODELS_STAMP): $(STAMP)
 demo: setup ## make the example campaign; the package is left in out/kestrel
 	$(BIN)/adgenx run examples/kestrel.yaml --scale $(SCALE) --out $(OUT)/kestrel
 
+demo-tiny: models ## a production campaign on random weights of a few kilobytes, into out/tiny
+	$(BIN)/python tests/demo_tiny.py --out $(OUT)/tiny
+
 test: setup $(if $(filter-out 0,$(MODELS)),models) check ## run the checks and the tests
 	$(BIN)/python -m pytest tests --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -96,4 +99,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup models demo test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean
+.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean

@@ -31,9 +31,11 @@ sys.path.append(str(TESTS / "models"))
 from hailuo_server import KEY, HailuoServer, hailuo_server  # noqa: E402 - its folder is added above
 from kimi_server import kimi_server  # noqa: E402 - the same
 from riva_server import RivaServer  # noqa: E402 - the same
-from tiny import cosmos, house  # noqa: E402 - the same
+from tiny import house  # noqa: E402 - the same
 
 BRIEF = TESTS.parent / "examples" / "kestrel-production.yaml"
+GUARDRAIL = TESTS / "tiny" / "guardrail"
+"""A folder to import `cosmos_guardrail` from: NVIDIA's has weights that cannot be had here."""
 SCALE = 0.1
 BUDGET = 1.0
 """Dollars: enough to order a shot or two from MiniMax; what is left is made on this machine."""
@@ -71,7 +73,7 @@ class Demo:
         home = house.build(folder / "house")
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("ADGENX_")},
-            "PYTHONPATH": os.pathsep.join([str(home), str(cosmos.PACKAGE)]),
+            "PYTHONPATH": os.pathsep.join([str(home), str(GUARDRAIL)]),
             "ADGENX_DATA_DIR": str(folder / "data"),
             "ADGENX_MODELS_DIR": str(folder / "models"),
             "ADGENX_SECRETS_DIR": str(folder / "secrets"),

@@ -17,6 +17,10 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("contracts", "bus", "media", "inference", "services")
 
 
+MEMORY_GB = "0.8"
+"""What a process with torch in it takes, whatever the weights."""
+
+
 class Tiny(NamedTuple):
     """A service on tiny weights: `weights` by repository, made by `<module of tiny>.<function>`;
     `parameters` of its manifest that say how much work it does.
@@ -30,7 +34,7 @@ TINY = {
     "flux": Tiny({"black-forest-labs/FLUX.2-klein-4B": ("flux.klein",)}, {"min_pixels": "0"}),
     "chronoedit": Tiny(
         {"nvidia/ChronoEdit-14B-Diffusers": ("chronoedit.chronoedit", "chronoedit.distilled")},
-        {"steps": "2", "min_side": "16", "max_pixels": "65536"},
+        {"steps": "2", "reasoning_steps": "0", "min_side": "16", "max_pixels": "65536"},
     ),
     "cosmos": Tiny(
         {
@@ -67,7 +71,8 @@ def build(folder: Path) -> Path:
         manifest = folder / "services" / name / "service.toml"
         text = manifest.read_text(encoding="utf-8")
         for key, value in tiny.parameters.items():
-            text = _with_parameter(text, key, value, manifest)
+            text = _with(text, "model.parameters", key, value)
+        text = _with(text, "resources", "memory_gb", MEMORY_GB)
         manifest.write_text(text, encoding="utf-8")
     return folder
 
@@ -95,16 +100,16 @@ def _maker(name: str) -> Callable[[Path], None]:
     return found
 
 
-def _with_parameter(text: str, key: str, value: str, manifest: Path) -> str:
-    """Set a key of the model's parameters, its variants' too; one that nobody has is an error."""
+def _with(text: str, table: str, key: str, value: str) -> str:
+    """Set a key of a manifest's table, its variants' too; one that nobody has is an error."""
     sections = re.split(r"(?m)^(?=\[)", text)
     changes = 0
     for number, section in enumerate(sections):
-        if section.partition("\n")[0].endswith("model.parameters]"):
+        if section.partition("\n")[0].endswith((f"[{table}]", f".{table}]")):
             sections[number], count = re.subn(
                 rf"(?m)^{key} = [^#\n]*", f"{key} = {value} ", section
             )
             changes += count
     if not changes:
-        raise ValueError(f"{manifest.parent.name} has no parameter {key}")
+        raise ValueError(f"no manifest has {table}.{key}")
     return "".join(sections)
