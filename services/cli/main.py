@@ -212,7 +212,7 @@ def _governing_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
 
 def _model_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     parser = _add(
-        commands, "models", _command("models", "residency"), "say what is in memory; bring weights"
+        commands, "models", _command("residency", "residency"), "say who is in memory, and why"
     )
     _json(parser)
     group = parser.add_subparsers(metavar="COMMAND")
