@@ -41,7 +41,7 @@ class Animate2:
         steps: Steps,
     ) -> NDArray[Any]:
         """Return the scene's frames, (n, h, w, 3) float in 0..1."""
-        with _counted(self.pipeline.scheduler, steps):
+        with _counted(self.pipeline.scheduler, steps), _compiled_on_gpus_alone():
             made: list[NDArray[Any]] = self.pipeline(
                 image=scene.character,
                 driving_video=scene.films["driving"],
@@ -66,6 +66,27 @@ def _area(scene: Scene) -> dict[str, int]:
     would lose 16 pixels to a rounding in the last digit at some sizes, of this one it never does.
     """
     return {"width": scene.size.width + 1, "height": scene.size.height + 1}
+
+
+@contextlib.contextmanager
+def _compiled_on_gpus_alone() -> Iterator[None]:
+    """Keep the attention of this model, which compiles itself, from doing so on a CPU.
+
+    There it gains nothing, takes half a minute, and needs a C++ compiler that may not be there.
+    """
+    if device.device() != "cpu":
+        yield
+        return
+    from torch._dynamo import config
+    from torch.nn.attention import flex_attention
+
+    before = flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG  # noqa: SLF001 - its only switch
+    flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = True  # noqa: SLF001 - as above
+    try:
+        with config.patch(disable=True):
+            yield
+    finally:
+        flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG = before  # noqa: SLF001 - as above
 
 
 @contextlib.contextmanager
