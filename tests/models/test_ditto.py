@@ -337,13 +337,16 @@ class TestVace(WeightsSuite):
         assert (len(pictures(media)), media.fps) == (9, 30.0)
         assert media.metadata["fps_rounded_to"] == "30"
 
-    def test_the_instruction_and_the_film_matter(self, model: Model, tmp_path: Path) -> None:
+    def test_the_instruction_the_film_and_the_seed_matter(
+        self, model: Model, tmp_path: Path
+    ) -> None:
         plain = EditVideo(video=video(SMALL_FILM), instruction="make it of paper")
         first = pictures(run(model, plain, tmp_path))
         told = msgspec.structs.replace(plain, instruction="make it of steel, at night")
         film_too = msgspec.structs.replace(plain, video=VIDEO)
         avoided = msgspec.structs.replace(plain, negative_prompt="paper")
-        for changed in (told, film_too, avoided):
+        seeded = msgspec.structs.replace(plain, seed=7)
+        for changed in (told, film_too, avoided, seeded):
             assert apart(pictures(run(model, changed, tmp_path)), first) > 0
 
     def test_a_reference_matters(self, model: Model, tmp_path: Path) -> None:
