@@ -121,6 +121,7 @@ class CosmosSuite(WeightsSuite):
         assert begun[0] == []
         assert np.array_equal(np.stack([np.asarray(picture) for picture in begun[1]]), ended[0])
         assert told.words[0] == (0, 2 * steps + 1, "denoise")
+        assert told.previews, "the first step is shown, at least"
         assert [word[0] for word in told.words if word[2] == "denoise"] == list(
             range(2 * steps + 1)
         )
