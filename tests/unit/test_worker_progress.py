@@ -16,6 +16,7 @@ from bus.connection import Bus
 from bus.consume import Delivery
 from bus.worker import progress
 from bus.worker.attempt import Attempt, Bench
+from bus.worker.folder import find
 from bus.worker.frames import RunJob, Ticked
 from bus.worker.holding import Claim, Hold
 from bus.worker.model import Media
@@ -144,12 +145,13 @@ class Able:
     """A bench whose service is on."""
 
     switch = On()
+    service = find("draft_image")
 
 
 class Sudden:
     """A model's process whose whole output is read at once."""
 
-    async def run(self, _frame: RunJob, on_tick: OnTick) -> list[Media]:
+    async def run(self, _frame: RunJob, on_tick: OnTick, _on_keep: None) -> list[Media]:
         on_tick(tick(1))
         on_tick(tick(10))
         return []
