@@ -141,6 +141,19 @@ def test_a_person_is_the_shots_plate_and_the_plain_one_is_filmed_only_instead() 
     assert shown == {"$first": [["restyle.life~9x16", "video"], *plates]}
 
 
+def test_what_a_tracker_made_goes_with_its_video() -> None:
+    tracked = ("pose", "face", "background", "mask")
+    videos = [
+        Asset(role=AssetRole.DRIVING, id=name, ref=ref(f"{number}{number}", "video/mp4"))
+        for number, name in enumerate(tracked)
+    ]
+    person = msgspec.structs.replace(FULL.people[0], **{name: name for name in tracked})
+    brief = msgspec.structs.replace(FULL, people=[person], assets=[*ASSETS, *videos])
+    request = steps_of(brief)["animate.life~9x16"].request
+    assert [request[name]["sha256"][0] for name in tracked] == ["0", "1", "2", "3"]
+    assert "pose" not in steps_of(FULL)["animate.life~9x16"].request
+
+
 def test_one_look_is_laid_over_every_shot() -> None:
     steps = steps_of(kestrel(restyle="paper collage"))
     looks = [s for s in steps.values() if s.capability is Capability.VIDEO_EDIT]
