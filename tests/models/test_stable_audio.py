@@ -43,7 +43,7 @@ from services.stable_audio.third import _blended
 
 pytestmark = pytest.mark.models
 
-GOOD = GenerateMusic(seconds=2.5, mood="warm, forward", bpm=112, cuts=[1.0, 1.6])
+GOOD = GenerateMusic(seconds=1.5, mood="warm, forward", bpm=112, cuts=[0.6, 1.0])
 BAD = GenerateMusic(seconds=2.5, mood="warm, forward", cuts=[2.0, 1.0])
 
 
@@ -124,7 +124,7 @@ class TestThird(MusicSuite):
     weights = {"": stable_audio.third}
     edits: ClassVar = {
         "steps = 8 ": "steps = 2 ",
-        "most_seconds = 190.0\noverlap_seconds = 10.0": "most_seconds = 4.0\noverlap_seconds = 1.0",
+        "most_seconds = 95.0\noverlap_seconds = 10.0": "most_seconds = 4.0\noverlap_seconds = 1.0",
         "coda_seconds = 8.0": "coda_seconds = 0.5",
         "max_seconds = 600.0": "max_seconds = 20.0",
     }
@@ -176,7 +176,7 @@ class TestThird(MusicSuite):
         (unguided,) = made(model, GOOD, Told(), tmp_path)
         assert not np.array_equal(read_wav(media.path)[0], read_wav(unguided.path)[0])
         # The words and the ending are the same ones: what differs is what the sketch has.
-        later = msgspec.structs.replace(GOOD, cuts=[1.2, 1.6])
+        later = msgspec.structs.replace(GOOD, cuts=[0.7, 1.0])
         assert prompt_of(later, tagged=True) == prompt_of(GOOD, tagged=True)
         (moved,) = made(guided, later, Told(), tmp_path)
         assert not np.array_equal(read_wav(media.path)[0], read_wav(moved.path)[0])
@@ -290,7 +290,7 @@ class TestContainer(ModelSuite):
         check_bed(media, GOOD)
         body = server.bodies[-1]
         assert body["prompt"].startswith("TrackType: Music, VocalType: Instrumental, warm, forward")
-        assert (body["seconds_total"], body["seed"], body["steps"]) == (2.5, 0, 8)
+        assert (body["seconds_total"], body["seed"], body["steps"]) == (1.5, 0, 8)
         assert body["cfg_scale"] == 1.0
         assert server.keys[-1] == "Bearer the-key"
         assert media.metadata["model"] == "Stable Audio behind HTTP"
@@ -315,7 +315,7 @@ class TestContainer(ModelSuite):
             await runner.run(GOOD)
         server.short = 0.5
         try:
-            with pytest.raises(ModelFailedError, match=r"1\.25 s of 2\.5"):
+            with pytest.raises(ModelFailedError, match=r"0\.75 s of 1\.5"):
                 await runner.run(GOOD)
         finally:
             server.short = 1.0
