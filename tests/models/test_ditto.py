@@ -22,11 +22,11 @@ from suite import Told, WeightsSuite, contents
 from tiny import ditto
 
 from bus.weights import WeightsError
-from bus.worker.child import JobFiles
+from bus.worker.child import JobFiles, failed
 from bus.worker.folder import ServiceFolder
 from bus.worker.model import Media, Model
 from contracts.artifacts import ArtifactRef
-from contracts.errors import InvalidInputError
+from contracts.errors import InvalidInputError, OutOfMemoryError
 from contracts.requests import EditVideo
 from inference import seeding
 from inference.inputs import Film
@@ -222,6 +222,18 @@ class TestVace(WeightsSuite):
         assert torch.allclose(latents, (1 - share) * clean + share * drawn, atol=1e-5)
         pipe.scheduler.set_timesteps(recipe.steps)
         assert pipe.scheduler.sigmas.tolist() == whole, "the scheduler is itself again"
+
+    def test_too_little_memory_is_said_as_such(self, model: Any, tmp_path: Path) -> None:  # noqa: ANN401 - looked into
+        def starved(*_given: object, **_named: object) -> None:
+            raise torch.OutOfMemoryError("no room")
+
+        first = contents([run(model, GOOD, tmp_path)])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model._restyler._pipe.transformer, "forward", starved)
+            with pytest.raises(torch.OutOfMemoryError) as caught:
+                run(model, GOOD, tmp_path)
+        assert failed(caught.value).error.code == OutOfMemoryError.code
+        assert contents([run(model, GOOD, tmp_path)]) == first, "and the next one is as before"
 
     @pytest.mark.parametrize(
         ("request_", "field"),
