@@ -12,11 +12,13 @@ from coordinator_double import canned_script
 
 from contracts.artifacts import ArtifactRef, artifact_key
 from contracts.assets import Asset, AssetRole, Rights
-from contracts.brief import Brief, Edit, Palette, Person
+from contracts.brief import Brief, Edit, Palette, Person, Variants
 from contracts.campaign import Plan, Step
 from contracts.capability import Capability, Tier
 from contracts.codec import decode_input, encode
-from contracts.placement import Ratio
+from contracts.errors import TooLargeError
+from contracts.locale import LANGUAGES
+from contracts.placement import PLACEMENTS, Ratio
 from services.coordinator import brief_view, plan
 from services.coordinator.colour_name import name_of
 from services.coordinator.prompting import palette_words
@@ -272,6 +274,17 @@ def test_the_writer_gives_the_shots_that_the_brief_names() -> None:
     script = write_script(brief_view.for_script(brief), 0)
     check_script(script, brief)
     assert {"hook", "life"} <= {shot.name for shot in script.shots}
+
+
+def test_a_package_that_one_message_cannot_name_is_refused_before_anything_is_made() -> None:
+    locales = [f"{language}-AE" for language in sorted(LANGUAGES)][:6]
+    brief = msgspec.structs.replace(
+        FULL, locales=locales, variants=Variants(hooks=2), placements=list(PLACEMENTS)
+    )
+    draft = msgspec.structs.replace(brief, tier=Tier.DRAFT)
+    assert planned(draft).complete
+    with pytest.raises(TooLargeError, match="fewer"):
+        planned(brief)
 
 
 def test_a_script_without_a_named_shot_is_refused_by_the_field_that_names_it() -> None:
