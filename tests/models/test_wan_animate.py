@@ -21,9 +21,10 @@ from suite import Told, WeightsSuite
 from tiny import wan_animate
 
 from bus.worker.child import JobFiles
+from bus.worker.folder import ServiceFolder
 from bus.worker.model import Media
 from contracts.capability import Capability
-from contracts.errors import InvalidInputError
+from contracts.errors import InvalidInputError, InvalidRequestError
 from contracts.requests import AnimateCharacter
 from inference import inputs
 from services.wan_animate.model import Model
@@ -159,6 +160,18 @@ class TestAnimate2(AnimateSuite):
 
     def test_it_is_guided_as_the_manifest_says(self, pipeline: DiffusionPipeline) -> None:
         assert pipeline.guider.guidance_scale == 3.0
+
+    @pytest.mark.parametrize("option", ["drop_text_encoder", "quantise"])
+    def test_an_option_that_it_cannot_take_is_refused_and_named(
+        self, service: ServiceFolder, models_dir: Path, option: str
+    ) -> None:
+        assert models_dir.is_dir()
+        value = {"drop_text_encoder": True, "quantise": "int8"}[option]
+        runtime = msgspec.structs.replace(service.manifest.runtime, **{option: value})
+        manifest = msgspec.structs.replace(service.manifest, runtime=runtime)
+        with pytest.raises(InvalidRequestError) as caught:
+            Model(manifest).load()
+        assert caught.value.field == f"runtime.{option}"
 
     def test_it_cannot_replace_anybody(self, model: Model, tmp_path: Path) -> None:
         refused(model, animation(mode="replace"), tmp_path, "mode")
