@@ -43,7 +43,8 @@ def pull(
     free = shutil.disk_usage(folder).free
     if size + _SPARE_BYTES > free:
         raise WeightsError(f"{part.weights} needs {_gb(size)} GB, and {_gb(free)} GB are free")
-    files = {file.path: kept[file.path] for file in wanted if file not in lacking} | kept
+    # What another service has brought of the same repository stays recorded, if it is still here.
+    files = {path: file for path, file in kept.items() if (folder / path).is_file()}
     if lacking:
         (folder / PULLING_FILE).touch()
         for number, file in enumerate(lacking, start=1):

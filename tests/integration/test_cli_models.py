@@ -47,6 +47,9 @@ gated = true
 [variants.pinned]
 model = {{ revision = "v1" }}
 
+[variants.part]
+model = {{ files = ["vae/*.json"] }}
+
 [variants.pickled]
 model = {{ files = ["vae/model.bin"] }}
 """
@@ -187,6 +190,15 @@ class TestPull:
         told = badly(cli("pull", "paint_pickled"))
         assert f"{REPO}: vae/model.bin may hold a program: it is never pulled" in told
         assert cli.record(LORA), "the other part was brought nevertheless"
+
+    def test_two_services_share_a_repository_and_its_record(self, cli: Cli) -> None:
+        well(cli("pull", "paint_part"))
+        assert [f.path for f in cli.record().files] == ["vae/config.json"]
+        well(cli("pull", "paint"))
+        (cli.at() / "README.md").unlink()
+        well(cli("pull", "paint_part"))
+        names = ["model_index.json", "vae/config.json", "vae/model.safetensors"]
+        assert [f.path for f in cli.record().files] == names
 
     def test_a_commit_that_was_found_once_is_held_to(self, cli: Cli, tiny: Repository) -> None:
         well(cli("pull", "paint"))
