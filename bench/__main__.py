@@ -20,6 +20,7 @@ NAMES = (
     "decide",
     "sequence",
     "queue",
+    "coldstart",
 )
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""

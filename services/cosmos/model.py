@@ -11,7 +11,6 @@ from contracts.manifest import Manifest
 from contracts.requests import GenerateVideo
 from inference import loading
 from services.cosmos.local import Local
-from services.cosmos.nim import Container
 from services.cosmos.omni import Omni
 from services.cosmos.predict import Predict
 
@@ -26,10 +25,16 @@ class Engine(Protocol):
         """Return the shot."""
 
 
+def _container(manifest: Manifest) -> Engine:
+    from services.cosmos.nim import Container  # its HTTP is nothing that weights wait for
+
+    return Container(manifest)
+
+
 ENGINES: dict[str, Callable[[Manifest], Engine]] = {
     "predict": lambda manifest: Local(manifest, Predict),
     "omni": lambda manifest: Local(manifest, Omni),
-    "nim": Container,
+    "nim": _container,
 }
 """By the manifest's parameter `pipeline`."""
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from contracts.requests import EditImage
 from inference import inputs, output
 from inference.sizes import Size, note
-from services.flux.container import Container
 from services.flux.flux_one import FluxOne
 from services.flux.klein import Klein
 from services.flux.order import Asked, Shown, pictures_of, prompt_of, refuse_pictures
-from services.flux.painter import Painter, Work
+from services.flux.painter import Work
 from services.flux.qwen import QwenEdit, QwenImage
 from services.flux.recipe import recipe_of, size_for
 from services.flux.z_image import ZImage
@@ -23,16 +22,26 @@ if TYPE_CHECKING:
 
     from bus.worker.model import Files, Media, Report
     from contracts.manifest import Manifest
+    from services.flux.container import Container
+    from services.flux.painter import Painter
+    from services.flux.recipe import Recipe
 
-PAINTERS: dict[str, type[Painter | Container]] = {
+_PAINTERS: dict[str, type[Painter]] = {
     "klein": Klein,
     "flux": FluxOne,
     "z_image": ZImage,
     "qwen_image": QwenImage,
     "qwen_edit": QwenEdit,
-    "container": Container,
 }
-"""Who paints, by the recipe's `pipeline`."""
+
+
+def painter_of(recipe: Recipe) -> type[Painter | Container]:
+    """Return who paints. A server's client is imported for it alone: no weights wait for that."""
+    if recipe.pipeline == "container":
+        from services.flux.container import Container
+
+        return Container
+    return _PAINTERS[recipe.pipeline]
 
 
 class Model:
@@ -41,7 +50,7 @@ class Model:
     def __init__(self, manifest: Manifest) -> None:
         self._manifest = manifest
         self._recipe = recipe_of(manifest)
-        self._painter = PAINTERS[self._recipe.pipeline](manifest, self._recipe)
+        self._painter = painter_of(self._recipe)(manifest, self._recipe)
 
     def load(self) -> None:
         """Load the weights, or find the server."""

@@ -11,7 +11,7 @@ from contracts.brief import Form
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Feature, Manifest
 from contracts.requests import ArtDirection, EditImage, GenerateImage, Subject
-from services.flux.model import PAINTERS, Model
+from services.flux.model import Model, painter_of
 from services.flux.order import pictures_of, prompt_of, refuse_pictures
 from services.flux.recipe import Recipe, recipe_of, size_for
 
@@ -49,14 +49,14 @@ def manifest(request: pytest.FixtureRequest) -> Manifest:
 
 
 def test_every_variant_has_a_painter_and_a_licence_of_its_own(manifest: Manifest) -> None:
-    assert recipe_of(manifest).pipeline in PAINTERS
+    assert painter_of(recipe_of(manifest))
     assert manifest.model.licence
     assert manifest.model.commercial_use == (manifest.name not in {"flux_dev", "flux_container"})
     assert bool(manifest.model.weights) != bool(manifest.endpoint)
 
 
 def test_the_router_is_told_who_looks_at_pictures(manifest: Manifest) -> None:
-    looks = PAINTERS[recipe_of(manifest).pipeline].sees
+    looks = painter_of(recipe_of(manifest)).sees
     assert (Feature.REFERENCES in manifest.limits.features) == looks
     assert manifest.limits.features, "no list means no limit"
 
