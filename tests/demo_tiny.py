@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,10 @@ import yaml
 
 TESTS = Path(__file__).parent
 sys.path.append(str(TESTS / "models"))
+# The libraries tell much about weights that were made a moment ago.
+os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+warnings.simplefilter("ignore")
 
 from hailuo_server import KEY, HailuoServer, hailuo_server  # noqa: E402 - its folder is added above
 from kimi_server import kimi_server  # noqa: E402 - the same

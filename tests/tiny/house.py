@@ -34,7 +34,7 @@ TINY = {
     "flux": Tiny({"black-forest-labs/FLUX.2-klein-4B": ("flux.klein",)}, {"min_pixels": "0"}),
     "chronoedit": Tiny(
         {"nvidia/ChronoEdit-14B-Diffusers": ("chronoedit.chronoedit", "chronoedit.distilled")},
-        {"steps": "2", "reasoning_steps": "0", "min_side": "16", "max_pixels": "65536"},
+        {"steps": "2", "reasoning_steps": "0", "pixels": "16384"},
     ),
     "cosmos": Tiny(
         {
