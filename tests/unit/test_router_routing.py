@@ -204,10 +204,13 @@ def test_too_dear_is_an_answer_at_once() -> None:
         route(image(max_cost=2), made("x", cost__per_run=3.0))
     with pytest.raises(BudgetExceededError):
         choose(image(), landscape_of([made("x", cost__per_run=3.0)]), at_most=0.0)
+    away = msgspec.structs.replace(made("x", cost__per_run=3.0), workers=0)
+    with pytest.raises(BudgetExceededError):  # however long one waits for it
+        route(image(budget={"amount": 2}), away)
 
 
 def test_whom_nobody_may_serve_hears_of_everybody() -> None:
-    found = candidates(image(), landscape_of([big("a"), made("b")]), 0.5)
+    found = candidates(image(max_cost=0.5), landscape_of([big("a"), made("b")]))
     assert [(c.service, c.chosen, c.fit) for c in found] == [("b", True, True), ("a", False, False)]
     nobody = candidates(image(), landscape_of([big("a")]))
     assert reasons(nobody) == {"a": "it makes production, draft was asked for"}
