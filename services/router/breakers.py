@@ -75,6 +75,10 @@ class Breakers:
         """Return how many jobs may go to a service now: None for any number, 1 for a probe, 0."""
         return breaker.room(self._known(service), self._clock(), self._policy)
 
+    def probe(self, service: str) -> str:
+        """Return the id of the job that is a service's probe now, empty if there is none."""
+        return self._known(service).probe
+
     async def admit(self, service: str, job_id: str) -> bool:
         """Say whether a job may go to the service now, having written it down as the probe where
         the breaker is half-open: of all jobs and routers exactly one hears yes.

@@ -441,6 +441,16 @@ def test_a_breaker_lets_nothing_through_then_one_then_all() -> None:
     assert floor.called("s") == ["acme.-.r1"]
 
 
+def test_a_probe_that_was_not_published_has_its_place_again() -> None:
+    through, probe = [1], [""]
+    floor = Floor(announced, lambda: 0.0, room=lambda _: through[0], probe=lambda _: probe[0])
+    assert floor.enter(*asked(1), again=False)
+    through[0], probe[0] = 0, asked(1)[1].job_id
+    floor.sync([], 1.0)  # JOBS does not hold it
+    assert not floor.enter(*asked(2), again=False)
+    assert floor.enter(*asked(1), again=False)
+
+
 def test_what_was_let_in_and_handed_back_waits_again() -> None:
     floor = Floor(announced, lambda: 0.0)
     service, job, known = asked(1)
