@@ -19,7 +19,7 @@ from contracts import subjects
 from contracts.artifacts import receipt_key, staging_key
 from contracts.assets import AssetRole, Rights, UploadRecord
 from contracts.campaign import CampaignState
-from contracts.jobs import JobState
+from contracts.jobs import CacheClaim, JobState
 from contracts.retention import SweepWanted, TenantSweep
 from contracts.subjects import Bucket, Stream
 from contracts.webhooks import DeliveryRecord, DeliveryState
@@ -136,6 +136,29 @@ async def test_a_damaged_record_stops_no_sweep_and_loses_nothing(house: House) -
     for _ in range(3):
         await house.sweep_after(GRACE + HOUR)
     assert await house.artifacts.objects.stat(ref.key) is not None
+
+
+async def test_a_damaged_record_of_a_deleted_campaign_keeps_nothing_else_from_going(
+    house: House,
+) -> None:
+    """What only the walk could read, and what it could not: the others go, whatever comes first."""
+    await house.whole_campaign("damaged", CampaignState.DELETED)
+    await house.whole_campaign("gone", CampaignState.DELETED)
+    for key, body in (
+        (f"jobs.{TENANT}.damaged.x", '{"state": "ok"}'),
+        ("runs.fake.r9", f'{{"state": "ok", "job_key": "{TENANT}.c.none"}}'),
+        ("runs.fake.receipt", "{"),
+    ):
+        await house.bus.js.publish(f"$KV.{key}", body.encode())
+    await house.claims.put(f"{TENANT}.{'a' * 64}", CacheClaim(leader=f"{TENANT}.c.gone"))
+    await house.artifacts.put_receipt(TENANT, "fake", "receipt", b"[]")
+    await house.artifacts.put(b"nobody's", TENANT, "image/png")
+    state = await house.sweep_after(GRACE + HOUR)
+    assert set(await house.left_of("gone")) == {"EVENTS", "LEDGER", "KV_campaigns", "KV_budgets"}
+    assert state.claims == 1
+    swept = await Records(house.bus, Bucket.RETENTION, TenantSweep).get(TENANT)
+    assert swept is not None
+    assert (swept.value.trashed, swept.value.receipts) == (1, 0)
 
 
 @contextlib.asynccontextmanager
