@@ -52,7 +52,7 @@ def _terms(parser: argparse.ArgumentParser) -> None:
         "--deadline", type=float, metavar="SECONDS", help="fail if it takes longer than this"
     )
     parser.add_argument(
-        "--budget", type=float, metavar="DOLLARS", help="what it may cost, if its brief allows more"
+        "--budget", type=float, metavar="DOLLARS", help="at most; its brief may say less"
     )
     parser.add_argument("--webhook", metavar="URL", help="tell its result over HTTP")
 
