@@ -97,7 +97,7 @@ async def _queues(bus: Bus, listed: list[StreamState], providers: list[Provider]
         unknown = {k: subjects.job_filter(k) for k in counts if k not in patterns}
         wanted += [(stream, k, counts[k], p) for k, p in (patterns | unknown).items()]
     for stream in (Stream.CONTROL, Stream.DEAD):
-        wanted.append((stream, "", there.get(stream, 0), "adgenx.>"))
+        wanted.append((stream, "", there.get(stream, 0), ">"))
     ages = await asyncio.gather(
         *(_age(bus, stream, pattern) for stream, _, depth, pattern in wanted if depth)
     )

@@ -130,7 +130,7 @@ class Holding:
         """Listen to the service's records or leave off; say whether it has just begun."""
         if on is (self._listening is not None):
             return False
-        with contextlib.suppress(nats.errors.Error):  # the next tick tries again
+        with contextlib.suppress(nats.errors.Error, OSError):  # the next tick tries again
             if on:
                 self._listening = await self._bus.nc.subscribe(self._changes, cb=self._changed)
             elif self._listening is not None:
