@@ -44,7 +44,7 @@ class Ether:
     def __init__(self) -> None:
         self.now = 100.0
         self.heard: list[tuple[str, Progress]] = []
-        self.refuses: nats.errors.Error | None = None
+        self.refuses: Exception | None = None
 
     async def publish(self, subject: str, payload: bytes) -> None:
         if self.refuses is not None:
@@ -106,8 +106,15 @@ def test_what_was_held_back_is_told_at_the_end_and_only_once(ether: Ether) -> No
     assert (subject, told.fraction) == ("adgenx.progress.t.c.r", 1.0)
 
 
-def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> None:
-    ether.refuses = nats.errors.OutboundBufferLimitError()
+@pytest.mark.parametrize(
+    "error",
+    [nats.errors.OutboundBufferLimitError(), ConnectionResetError()],
+    ids=["full", "broken"],
+)
+def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(
+    ether: Ether, error: Exception
+) -> None:
+    ether.refuses = error
     talk = reporter(ether)
     talk.tick(tick(1))
     talk.tick(tick(2))
