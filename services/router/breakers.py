@@ -100,6 +100,10 @@ class Breakers:
         """Take in what a run tells of its service: the starts that failed, and how it ended."""
         at = run.ended_at or self._clock()
         count = len(run.failures)
+        known = self._known(service)
+        if known.state is not BreakerState.CLOSED and known.probe != job_id:
+            # Another router may have made it the probe since, and what its probe says is said once.
+            await self._board.look(service)
         # What failed before this process heard of the job was heard by another one, in its time.
         heard = self._heard.get(job_id, count if run.state.terminal else count - 1)
         for number in range(max(0, heard) + 1, count + 1):
