@@ -15,7 +15,7 @@ from contracts import subjects
 from contracts.codec import encode
 from contracts.identity import is_id
 from contracts.operating import DeleteCampaign
-from contracts.retention import SweepState, TenantSweep
+from contracts.retention import STATE_KEY, SweepState, TenantSweep
 from contracts.subjects import Bucket, Stream
 from services.retention.census import DELIVERED_SECONDS, Census, Counter, Entry, Limits
 from services.retention.collect import Collector, Rules
@@ -30,8 +30,6 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-STATE_KEY = "-"
-"""Key of the sweep's own record in the bucket `retention`; no tenant is called so."""
 DAY_SECONDS = 24 * 3600.0
 AGAIN_SECONDS = 2 * DAY_SECONDS
 """A campaign that was deleted so recently is purged once more: somebody may have woken since."""

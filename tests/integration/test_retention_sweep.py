@@ -20,11 +20,10 @@ from contracts.artifacts import receipt_key, staging_key
 from contracts.assets import AssetRole, Rights, UploadRecord
 from contracts.campaign import CampaignState
 from contracts.jobs import CacheClaim, JobState
-from contracts.retention import SweepWanted, TenantSweep
+from contracts.retention import STATE_KEY, WANTED_KEY, SweepWanted, TenantSweep
 from contracts.subjects import Bucket, Stream
 from contracts.webhooks import DeliveryRecord, DeliveryState
-from services.retention.shell import WANTED_KEY, Retention
-from services.retention.sweep import STATE_KEY
+from services.retention.shell import Retention
 
 pytestmark = pytest.mark.integration
 
