@@ -74,7 +74,8 @@ class Intake:
 
     async def run(self) -> None:
         """Work until the bus is stopping, then finish what is in hand."""
-        wanted = durable(DURABLE, subjects.asset_command_patterns())
+        wait = self._bus.settings.ack_wait_seconds
+        wanted = durable(DURABLE, subjects.asset_command_patterns(), ack_wait_seconds=wait)
         await ensure_consumer(self._bus, Stream.CONTROL, wanted)
         async with asyncio.TaskGroup() as group:
             sweeps = group.create_task(self._sweeps())
