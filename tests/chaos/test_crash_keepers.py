@@ -24,7 +24,7 @@ from bus.artifacts import Artifacts
 from bus.records import Records
 from contracts import events, subjects
 from contracts.artifacts import ArtifactRef
-from contracts.assets import AssetRole, UploadAsset
+from contracts.assets import AssetRole, UploadAsset, UploadRecord
 from contracts.campaign import CampaignState
 from contracts.codec import encode
 from contracts.identity import NO_CAMPAIGN
@@ -182,6 +182,11 @@ async def test_whoever_keeps_the_store_dies_at_any_point_and_ends_right(tmp_path
             return there == {ref.key for ref in (*load.named, *load.assets)}
 
         await until(swept, "only what is named to lie in the store")
+
+        async def settled() -> bool:
+            return not await Records(made.bus, Bucket.UPLOADS, UploadRecord).under()
+
+        await until(settled, "no upload to be waited for")
         for name in load.campaigns:
             left = await load.house.left_of(name)
             assert set(left) <= KEPT, left
