@@ -85,7 +85,7 @@ class Kitchen:
 
     def run(self, step: Step) -> None:
         """Run one step, whose needs have been made, and note what it cost."""
-        request = request_of(resolve(step.request, lambda s, n: self.outputs[s][n]))
+        request = request_of(resolve(step.request, lambda s, n: self.outputs[s][n], lambda _: True))
         model = self._model(step.capability)
         folder = self._folder / step.name
         folder.mkdir(parents=True)
