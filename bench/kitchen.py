@@ -14,7 +14,7 @@ from bus.worker.folder import discover, load_model
 from contracts.artifacts import ArtifactRef, artifact_key
 from contracts.brief import Brief
 from contracts.campaign import Plan, Step
-from contracts.capability import Capability
+from contracts.capability import Capability, Tier
 from contracts.script import Script
 from services.coordinator.plan import first_stage, production
 from services.coordinator.wiring import request_of, resolve
@@ -113,7 +113,11 @@ class Kitchen:
 
     def _model(self, capability: Capability) -> Any:  # noqa: ANN401 - bus.worker.model.Model
         if capability not in self._models:
-            service = next(s for s in discover() if capability in s.manifest.capabilities)
+            service = next(
+                s
+                for s in discover()
+                if capability in s.manifest.capabilities and s.manifest.tier is Tier.DRAFT
+            )
             self._models[capability] = load_model(service)
             self._models[capability].load()
         return self._models[capability]
