@@ -48,7 +48,7 @@ class Files:
         return self._folder / f"{self._count}{suffix}"
 
 
-def _unheard(done: int, total: int, phase: str) -> None:
+def _unheard(done: int, total: int, phase: str, preview: bytes | None = None) -> None:
     """Take a progress report and forget it."""
 
 

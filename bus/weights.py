@@ -41,8 +41,13 @@ class Problem(NamedTuple):
 
 
 def parts_of(manifest: Manifest) -> dict[str, WeightsPart]:
-    """Return all weights that a service needs by part: "" for the model's own."""
+    """Return all weights that a service needs by part: "" for the model's own.
+
+    None where the model runs behind an endpoint: they are that server's.
+    """
     model = manifest.model
+    if manifest.endpoint is not None:
+        return {}
     if not model.weights:
         return dict(model.parts)
     own = WeightsPart(

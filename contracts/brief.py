@@ -120,6 +120,10 @@ class Person(_Part, frozen=True, kw_only=True):
 
     `character` and `driving` are those assets' ids. `animate` keeps the background of the picture,
     `replace` puts the person into the video. `prompt` may say what is seen.
+
+    `pose`, `face`, `background` and `mask` are ids of further driving videos, as a tracker makes
+    them of the first, for models that do not read a motion from it themselves: to replace somebody
+    takes such a model.
     """
 
     character: AssetId
@@ -127,6 +131,10 @@ class Person(_Part, frozen=True, kw_only=True):
     shot: Short
     mode: Literal["animate", "replace"] = "animate"
     prompt: Annotated[str, msgspec.Meta(max_length=600)] = ""
+    pose: AssetId = ""
+    face: AssetId = ""
+    background: AssetId = ""
+    mask: AssetId = ""
 
 
 class Money(_Part, frozen=True, kw_only=True):

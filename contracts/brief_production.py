@@ -10,8 +10,17 @@ from contracts.refusal import nearest, refused
 PEOPLE_SHOTS = ("hook", "tension", "promise", "life", "moment", "offer")
 """Shots that may show a person; the others show the product or figures."""
 
-_ROLES = {"character": AssetRole.PERSON, "driving": AssetRole.DRIVING}
+_ROLES = {
+    "character": AssetRole.PERSON,
+    "driving": AssetRole.DRIVING,
+    "pose": AssetRole.DRIVING,
+    "face": AssetRole.DRIVING,
+    "background": AssetRole.DRIVING,
+    "mask": AssetRole.DRIVING,
+}
 """Field of a person -> the role of the asset that it names."""
+_TRACKED = {"pose": "face", "face": "pose", "background": "mask", "mask": "background"}
+"""What a tracker makes belongs together."""
 
 
 def check_production(brief: Brief) -> None:
@@ -38,7 +47,11 @@ def _check_ids(brief: Brief) -> None:
 def _check_person(brief: Brief, person: Person, field: str) -> None:
     assets = {asset.id: asset for asset in brief.assets if asset.id}
     for name, role in _ROLES.items():
-        _check_named_asset(getattr(person, name), role, assets, f"{field}.{name}")
+        if name in ("character", "driving") or getattr(person, name):
+            _check_named_asset(getattr(person, name), role, assets, f"{field}.{name}")
+    for name, other in _TRACKED.items():
+        if getattr(person, name) and not getattr(person, other):
+            raise refused(f"{field}.{other}", f"is needed beside {name}")
     _check_shot(person.shot, PEOPLE_SHOTS, f"{field}.shot")
     if sum(other.shot == person.shot for other in brief.people) > 1:
         raise refused(f"{field}.shot", f"{person.shot} shows two people; a shot shows one")
@@ -93,7 +106,7 @@ def _check_films(brief: Brief) -> None:
 
 def _check_named(brief: Brief) -> None:
     """Refuse a person's picture, and a driving video, of which nothing would be made."""
-    named = {getattr(person, name) for person in brief.people for name in _ROLES}
+    named = {getattr(person, name) for person in brief.people for name in _ROLES} - {""}
     for index, asset in enumerate(brief.assets):
         if asset.role not in _ROLES.values():
             continue

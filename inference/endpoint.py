@@ -202,6 +202,8 @@ def _read(answer: http.client.HTTPResponse) -> bytes:
     content = answer.read(ANSWER_BYTES + 1)
     if len(content) > ANSWER_BYTES:
         raise TooLargeError(f"the answer is larger than {ANSWER_BYTES >> 20} MiB")
+    if answer.length:  # what it still owes: reading up to a limit does not complain
+        raise http.client.IncompleteRead(content, answer.length)
     return content
 
 

@@ -191,6 +191,14 @@ def _magnitudes(manifest: Manifest) -> dict[str, Any]:
     return {"mag_ratios": ratios, "num_inference_steps": steps}
 
 
+def refuse_drop(manifest: Manifest, why: str) -> None:
+    """Refuse `drop_text_encoder` for a model that cannot do without; call it before loading."""
+    if manifest.runtime.drop_text_encoder:
+        raise InvalidRequestError(
+            f"runtime.drop_text_encoder cannot be had: {why}", field="runtime.drop_text_encoder"
+        )
+
+
 class TextEncoders:
     """A pipeline's text encoders, in memory only while a prompt is encoded where so configured.
 

@@ -184,9 +184,10 @@ def cover(image: Image.Image | NDArray[Any], size: Size) -> Image.Image:
     if (rgb.width, rgb.height) == tuple(size):
         return rgb
     scale = min(rgb.width / size.width, rgb.height / size.height)
-    wide, high = size.width * scale, size.height * scale
+    # One of the two is the picture's own side, which rounding must not leave by a hair.
+    wide, high = min(rgb.width, size.width * scale), min(rgb.height, size.height * scale)
     left, top = (rgb.width - wide) / 2, (rgb.height - high) / 2
-    box = (left, top, left + wide, top + high)
+    box = (left, top, min(rgb.width, left + wide), min(rgb.height, top + high))
     return rgb.resize(size, Image.Resampling.LANCZOS, box=box)
 
 

@@ -22,7 +22,7 @@ def preview(pipeline: Any) -> LatentPreview:  # noqa: ANN401 - any pipeline with
         mean = torch.tensor(vae.config.latents_mean).view(shape)
         deviation = torch.tensor(vae.config.latents_std).view(shape)
         scaled = latents.float().cpu() * deviation + mean
-        single = scaled.unsqueeze(2).to(vae.device, vae.dtype)
+        single = scaled.unsqueeze(2).to(latents.device, vae.dtype)  # an offloaded one comes to it
         return vae.decode(single, return_dict=False)[0][:, :, 0]
 
     return LatentPreview(decode, middle)

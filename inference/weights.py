@@ -45,5 +45,7 @@ def file(manifest: Manifest, pattern: str, part: str = "") -> Path:
 
 
 def revision(manifest: Manifest) -> str:
-    """Return what identifies the weights on the disk."""
+    """Return what identifies the weights: those on the disk, or what is said of a server's."""
+    if manifest.endpoint is not None:
+        return manifest.model.revision
     return on_disk.recorded_revision(manifest, settings.models_dir(os.environ)).removeprefix("=")

@@ -43,7 +43,7 @@ PATIENCE_SECONDS = 300.0
 MAKERS = {
     "script": ("kimi",),
     "pictures": ("flux",),
-    "edits": ("chronoedit",),
+    "edits": ("chronoedit", "chronoedit_think"),
     "shots": ("cosmos",),
     "shots that are bought": ("hailuo", "hailuo_hd", "hailuo_h3"),
     "people": ("wan_animate",),

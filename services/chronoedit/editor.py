@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inference import device, loading, seeding, weights
+from inference import device, loading, options, seeding, weights
 from inference.options import TextEncoders
 from inference.steps import LatentPreview, Steps
 
@@ -38,7 +38,7 @@ class Editor:
 
         self._recipe = recipe
         folder = weights.path(manifest)
-        self.pipeline: Any = loading.load(ChronoEditPipeline, manifest, **_exact(folder))
+        self.pipeline: Any = loading.load(ChronoEditPipeline, manifest, **_parts(folder, manifest))
         # The pipeline prunes what this scheduler remembers when the film in between is dropped.
         self.pipeline.scheduler = UniPCMultistepScheduler.from_config(
             self.pipeline.scheduler.config,
@@ -93,7 +93,7 @@ class Editor:
     def _decoded(self, latents: Any) -> Any:  # noqa: ANN401 - tensors
         """Undo the normalisation, and decode films of one frame."""
         vae = self.pipeline.vae
-        found = latents.to(vae.device, vae.dtype)
+        found = latents.to(vae.dtype)
         mean, spread = (
             found.new_tensor(values).view(1, -1, 1, 1)
             for values in (vae.config.latents_mean, vae.config.latents_std)
@@ -102,18 +102,27 @@ class Editor:
         return vae.decode(films, return_dict=False)[0][:, :, 0]
 
 
-def _exact(folder: Path) -> dict[str, Any]:
-    """Return the two small components that need more than 16 bits, as the maker's example has it.
+def _parts(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return the components that are not loaded as the folder says.
 
-    They are what the picture passes through: the reader of its content, and its autoencoder.
+    The maker's folder names Wan's transformer, which would place the frames of an edit as those of
+    a film; and what the picture passes through, its reader and its autoencoder, needs 32 bits.
     """
     import torch
-    from diffusers import AutoencoderKLWan
+    from diffusers import AutoencoderKLWan, ChronoEditTransformer3DModel
     from transformers import CLIPVisionModel
 
-    given = {"dtype": torch.float32, "local_files_only": True, "use_safetensors": True}
+    found: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    exact = {**found, "dtype": torch.float32}
+    small = options.quantisation(manifest, ["transformer"])
+    if small:
+        found["quantization_config"] = small["quantization_config"].quant_mapping["transformer"]
+    number = device.dtype(manifest, device.device())
     with loading.reading(folder):
         return {
-            "vae": AutoencoderKLWan.from_pretrained(folder / "vae", **given),
-            "image_encoder": CLIPVisionModel.from_pretrained(folder / "image_encoder", **given),
+            "transformer": ChronoEditTransformer3DModel.from_pretrained(
+                folder / "transformer", dtype=number, **found
+            ),
+            "vae": AutoencoderKLWan.from_pretrained(folder / "vae", **exact),
+            "image_encoder": CLIPVisionModel.from_pretrained(folder / "image_encoder", **exact),
         }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import InvalidRequestError, ModelFailedError
 from inference import inputs, output
-from inference.sizes import Size, fit, note
-from services.chronoedit.recipe import MULTIPLE, recipe_of
+from inference.sizes import Size, note
+from services.chronoedit.recipe import recipe_of, size_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,14 +64,8 @@ class Model:
             raise InvalidRequestError("it says nothing to change", field="instruction")
         found = inputs.picture(files, request.image, field="image")
         asked = Size(request.width or found.width, request.height or found.height)
-        size = fit(
-            *asked,
-            multiple=MULTIPLE,
-            max_pixels=self._recipe.max_pixels,
-            min_side=self._recipe.min_side,
-        )
         work = Work(
-            picture=output.cover(found, size),
+            picture=output.cover(found, size_for(self._recipe, *asked)),
             instruction=request.instruction.strip(),
             negative=request.negative_prompt.strip(),
             seed=request.seed,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from contracts.errors import InvalidRequestError
+from inference.sizes import Size, fit
 
 if TYPE_CHECKING:
     from contracts.manifest import Manifest
@@ -22,7 +24,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
     `adapter` is the part that holds the distilled LoRA, empty for none. In the first
     `reasoning_steps` the model imagines a film of `frames` from the picture to its edit; then only
-    the two ends go on. 0 imagines nothing in between.
+    the two ends go on. 0 imagines nothing in between. `pixels` are those of the picture that it
+    works on, whatever size is asked for: what it was trained at.
     """
 
     steps: Annotated[int, msgspec.Meta(ge=1)]
@@ -31,8 +34,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     reasoning_steps: Annotated[int, msgspec.Meta(ge=0)]
     frames: Annotated[int, msgspec.Meta(ge=5)]
     max_tokens: Annotated[int, msgspec.Meta(ge=1)]
-    min_side: Annotated[int, msgspec.Meta(ge=0)]
-    max_pixels: Annotated[int, msgspec.Meta(ge=0)]
+    pixels: Annotated[int, msgspec.Meta(ge=256)]
     adapter: str
     adapter_file: str
     adapter_strength: float
@@ -43,6 +45,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
         if not self.reasoning_steps:
             return ""
         return f"{self.reasoning_steps} of {self.steps} steps over {self.frames} frames"
+
+
+def size_for(recipe: Recipe, width: int, height: int) -> Size:
+    """Return the size that the model works at for a picture of `width` x `height` pixels."""
+    scale = math.sqrt(recipe.pixels / (width * height))
+    least = math.ceil(min(width, height) * scale)
+    return fit(width, height, multiple=MULTIPLE, max_pixels=recipe.pixels, min_side=least)
 
 
 def recipe_of(manifest: Manifest) -> Recipe:

@@ -190,7 +190,7 @@ async def serve(found: Settings, idle_seconds: float) -> None:
                 keepers[service.name].lacks = "not looked at yet"
             looking = asyncio.create_task(look_for_needs(keepers, needy, found))
             (found.data_dir / PID_FILE).write_text(str(os.getpid()))
-            log.info("appliance.started", services=len(keepers))
+            log.info("appliance.started", services=len(keepers) - len(needy), waiting=len(needy))
             idle = (
                 asyncio.create_task(end_when_idle(bus, idle_seconds, ended))
                 if idle_seconds

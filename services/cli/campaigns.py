@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from services.cli.state import CampaignView
 
 _WHY_LINES = 12
+_LEFT_OUT = "left_out"
 
 
 def _say(text: str) -> None:
@@ -271,6 +272,13 @@ def _report(result: events.CampaignResult, seconds: float) -> None:
     else:
         reason = f": {escape(result.error.message)}" if result.error else ""
         _say(f"[red]{result.status}[/]{reason}")
+    drafted = [s for s in result.steps if s.tier == Tier.DRAFT]
+    left_out = [s for s in result.steps if s.status == _LEFT_OUT]
+    if drafted:
+        _say(f"[yellow]draft[/]: {', '.join(f'{s.step} ({s.service})' for s in drafted)}")
+    for step in left_out:
+        why = f": {escape(step.error.message)}" if step.error else ""
+        _say(f"[yellow]left out[/]: {step.step}{why}")
     if result.revision > 1 and total:
         _say(f"taken over: {taken} of {total} steps")
         again = [s for s in result.steps if s.made != "cache" and s.why]

@@ -37,7 +37,12 @@ SAFE = (
     *("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.jsonl"),
     *("LICENSE*", "LICENCE*", "NOTICE*", "*.md"),
 )
-"""What is taken of a repository; anything else may be a program."""
+"""What is taken of a repository of which everything is wanted."""
+REFUSED = (
+    *(".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".h5", ".keras", ".npy", ".joblib"),
+    *(".py", ".pyc", ".so", ".sh", ".exe", ".dll", ".zip", ".tar", ".gz", ".whl", ".jar"),
+)
+"""What may hold a program: never taken, not even where a manifest names it."""
 PARTS = ".adgenx-parts"
 """Folder of downloads that are not finished."""
 _UNAUTHORISED = (401, 403)
@@ -200,20 +205,19 @@ def chosen(part: WeightsPart, files: list[UpstreamFile]) -> list[UpstreamFile]:
 
     Raises WeightsError for a pattern that nothing matches, or only what is not safe to read.
     """
-    safe = [f for f in files if any(fnmatch(f.path.rpartition("/")[2], p) for p in SAFE)]
+    safe = [f for f in files if not f.path.lower().endswith(REFUSED)]
     if not part.files:
-        found = safe
-    else:
-        found = [f for f in safe if any(fnmatch(f.path, pattern) for pattern in part.files)]
-        for pattern in part.files:
-            if not any(fnmatch(f.path, pattern) for f in found):
-                unsafe = any(fnmatch(f.path, pattern) for f in files)
-                why = "is no safetensors" if unsafe else "is not there"
+        found = [f for f in safe if any(fnmatch(f.path.rpartition("/")[2], p) for p in SAFE)]
+        if not any(f.path.endswith(".safetensors") for f in found):
+            raise WeightsError(f"{part.weights} has no safetensors: nothing else is read")
+        return found
+    for pattern in part.files:
+        if not any(fnmatch(f.path, pattern) for f in safe):
+            if any(fnmatch(f.path, pattern) for f in files):
+                why = "may hold a program: it is never pulled; bring it yourself if you trust it"
                 raise WeightsError(f"{part.weights}: {pattern} {why}")
-    # Files that a manifest names are what it needs; a guardrail's list of words is no weights.
-    if not part.files and not any(f.path.endswith(".safetensors") for f in found):
-        raise WeightsError(f"{part.weights} has no safetensors: nothing else is read")
-    return found
+            raise WeightsError(f"{part.weights}: {pattern} is not there")
+    return [f for f in safe if any(fnmatch(f.path, pattern) for pattern in part.files)]
 
 
 def _is_promised(path: Path, file: UpstreamFile) -> bool:

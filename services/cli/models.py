@@ -1,4 +1,4 @@
-"""Commands about models: what is in memory, which weights lie here; bring them, check them."""
+"""Commands about weights: which lie here, bring them, check them, find them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -17,18 +16,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from bus import settings, weights
-from bus.records import Records
+from bus.weights import WeightsError
 from bus.worker.folder import ServiceFolder, discover, find
 from bus.worker.needs import any_of, lack
 from contracts.endpoint import EndpointSection
-from contracts.errors import InvalidRequestError, UnknownIdError
-from contracts.manifest import ServiceRecord, WeightsPart
-from contracts.subjects import Bucket
+from contracts.errors import AdgenxError, InvalidRequestError, UnknownIdError
+from contracts.manifest import WeightsPart
 from contracts.weights import WeightsRecord
 from services.cli.exit_status import ExitStatus
-from services.cli.hub import Hub, token_of
+from services.cli.hub import GatedError, Hub, token_of
 from services.cli.pulling import pull
-from services.cli.reach import reached
 
 if TYPE_CHECKING:
     import argparse
@@ -36,20 +33,6 @@ if TYPE_CHECKING:
     from bus.settings import Settings
 
 _BYTES_PER_GB = 1e9
-
-
-class Resident(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker and what it has in memory; `since` in Unix seconds, 0 if nothing."""
-
-    service: str
-    worker: str
-    resident: bool
-    since: float
-    memory_gb: float
-    needs_gb: float
-    busy: int
-    state: str
-    reason: str
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,25 +49,6 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     folders: list[str]
     endpoint: str
     lacks: str
-
-
-async def residency(given: argparse.Namespace) -> ExitStatus:
-    """Say which models are in memory, since when, and how much of it they take."""
-    async with reached() as bus:
-        records = await Records(bus, Bucket.SERVICES, ServiceRecord).under()
-    found = [_resident(record.value) for record in records]
-    found.sort(key=lambda r: (not r.resident, r.service))
-    if given.json:
-        _lines(found)
-        return ExitStatus.OK
-    table = Table("service", "in memory", "GB", "may take", "jobs", box=None, pad_edge=False)
-    for row in found:
-        since = _ago(time.time() - row.since) if row.resident else "[dim]no[/]"
-        held = f"{row.memory_gb:.1f}" if row.resident else ""
-        told = escape(row.reason) if row.reason else str(row.busy)
-        table.add_row(row.service, since, held, f"{row.needs_gb:.0f}", told)
-    Console().print(table)
-    return ExitStatus.OK
 
 
 async def list_models(given: argparse.Namespace) -> ExitStatus:
@@ -111,13 +75,19 @@ async def pull_models(given: argparse.Namespace) -> ExitStatus:
     """Bring the weights of services, or go on where that was broken off."""
     found = settings.load()
     hub = Hub(token_of(os.environ, found.secrets_dir))
-    wanted = [_service(name, found) for name in given.services]
+    parts = [p for name in given.services for p in _parts(_service(name, found)).values()]
+    failed: list[AdgenxError] = []
     with _interruptible():
-        for service in wanted:
-            for part in _parts(service).values():
+        for part in parts:
+            try:
                 record = pull(hub, part, found.models_dir, update=given.update, tell=_say)
+            except (WeightsError, GatedError) as error:  # the others can be brought nevertheless
+                failed.append(error)
+            else:
                 _say(f"{part.weights} is here: {_size_gb(record):.1f} GB at {record.revision[:12]}")
-    return ExitStatus.OK
+    for told in failed:
+        sys.stderr.write(f"adgenx: {told.code}: {told.message}\n")
+    return ExitStatus.FAILED if failed else ExitStatus.OK
 
 
 async def verify(given: argparse.Namespace) -> ExitStatus:
@@ -200,31 +170,11 @@ def _listed(service: ServiceFolder, found: Settings) -> Listed:
     )
 
 
-def _resident(record: ServiceRecord) -> Resident:
-    return Resident(
-        service=record.manifest.name,
-        worker=record.worker,
-        resident=record.resident,
-        since=record.resident_since,
-        memory_gb=record.memory_gb,
-        needs_gb=record.manifest.resources.memory_gb,
-        busy=record.busy,
-        state=record.state,
-        reason=record.reason,
-    )
-
-
 def _size_gb(record: WeightsRecord) -> float:
     return sum(file.size_bytes for file in record.files) / _BYTES_PER_GB
 
 
-def _ago(seconds: float) -> str:
-    minutes, rest = divmod(max(0, int(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _lines(rows: list[Resident] | list[Listed]) -> None:
+def _lines(rows: list[Listed]) -> None:
     for row in rows:
         sys.stdout.write(msgspec.json.encode(row).decode() + "\n")
 

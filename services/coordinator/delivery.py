@@ -28,7 +28,7 @@ _VALUE_LIMIT = 120
 _FULL_LIMIT = 2000
 _HIDDEN = frozenset({"type", "tier", "seed", "prompt", "negative_prompt"})
 _FIRST_PLANNER = "1"
-_ENVELOPE_BYTES = 16_384
+ENVELOPE_BYTES = 16_384
 """What the request's envelope, which is added later, may take at most."""
 
 
@@ -167,7 +167,7 @@ def _with_sources(request: dict[str, Any], makers: set[str], making: Making) -> 
     for limit in (_FULL_LIMIT, _VALUE_LIMIT, 0):
         made = msgspec.to_builtins([_source(making.steps[n], making, limit) for n in names])
         told = {**request, "sources": [*brought, *made]}
-        if len(encode(told)) + _ENVELOPE_BYTES <= BODY_LIMIT:
+        if len(encode(told)) + ENVELOPE_BYTES <= BODY_LIMIT:
             break
     return told
 

@@ -23,11 +23,12 @@ from contracts.assets import AssetRole
 from contracts.brief import Brief, Form, localized
 from contracts.campaign import Plan, Step
 from contracts.capability import Tier
-from contracts.codec import encode
+from contracts.codec import BODY_LIMIT, encode
 from contracts.errors import TooLargeError
 from contracts.requests import ComposeMedia, GenerateMesh, GenerateText, LabelWork
 from contracts.script import Script
 from services.coordinator import brief_view, wiring
+from services.coordinator.delivery import ENVELOPE_BYTES
 from services.coordinator.plan_films import film_steps, still_steps
 from services.coordinator.plan_package import MESH, SCRIPT, package_step
 from services.coordinator.plan_pictures import frame_steps, image_steps
@@ -45,6 +46,11 @@ PRODUCTION_STAGE = "production"
 MAX_STEPS = 600
 MAX_PLAN_BYTES = 380_000
 """The plan lies in the campaign's record, whose message may have 512 KiB."""
+
+_FILE_BYTES, _SOURCE_BYTES = 1_000, 500
+"""What a file of a production package, and a source of one, take in its request at most: the
+licences of everything in a film, above all. What cannot be packed shall not be made first.
+"""
 
 _MEASURE = re.compile(r"\b\d+(?:[.,]\d+)?\s?(?:ml|cl|dl|l|mg|g|kg|fl\s?oz|oz)\b", re.IGNORECASE)
 
@@ -83,13 +89,22 @@ def production(brief: Brief, plan: Plan, script: Script) -> Plan:
     whole = Plan(
         planner=PLANNER, stages=[*plan.stages, PRODUCTION_STAGE], steps=steps, complete=True
     )
-    if len(steps) > MAX_STEPS or len(encode(whole)) > MAX_PLAN_BYTES:
+    too_many = len(steps) > MAX_STEPS or len(encode(whole)) > MAX_PLAN_BYTES
+    if too_many or (treatment.production and not _fits_one_package(steps)):
         raise TooLargeError(
             f"the campaign has {len(steps)} steps, more than one plan holds; ask for fewer "
             "locales, variants or placements at once",
             field="placements",
         )
     return whole
+
+
+def _fits_one_package(steps: list[Step]) -> bool:
+    """Say whether the package's request can name all files and sources of a production campaign."""
+    files = steps[-1].request["items"]
+    sources = len(steps) - len({file["step"] for file in files})
+    needed = len(files) * _FILE_BYTES + sources * _SOURCE_BYTES
+    return needed <= BODY_LIMIT - ENVELOPE_BYTES
 
 
 def _text(brief: Brief, name: StepName) -> Step:

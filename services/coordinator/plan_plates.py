@@ -105,6 +105,10 @@ def _animated(treatment: Treatment, shot: Shot, ratio: Ratio, person: Person) ->
         width=width,
         height=height,
         fps=FPS,
+        pose=treatment.tracked(person.pose),
+        face=treatment.tracked(person.face),
+        background=treatment.tracked(person.background),
+        mask=treatment.tracked(person.mask),
         seed=treatment.seed(name),
         tier=treatment.brief.tier,
     )

@@ -85,6 +85,10 @@ class Treatment:
         """Return the artifact of an asset that the brief calls so; `brief_check` saw to it."""
         return next(a.ref for a in self.brief.assets if a.id == name and a.ref is not None)
 
+    def tracked(self, name: str) -> ArtifactRef | None:
+        """Return the artifact of what a tracker made; None where the brief names none."""
+        return self.asset(name) if name else None
+
     def variant_token(self, variant: str) -> str:
         """Return the variant as steps and files carry it: not at all where there is but one."""
         return variant if len(self.variants) > 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inference import loading
+from inference import loading, options
 from services.cosmos.plan import OVERLAP
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Omni:
         from diffusers import Cosmos3OmniPipeline
 
         self._rules = rules
+        options.refuse_drop(manifest, "the model reads the words itself")
         # The guardrail stands around the run: see services/cosmos/guardrail.py.
         self.pipeline = loading.load(
             Cosmos3OmniPipeline, manifest, safety_checker=None, enable_safety_checker=False

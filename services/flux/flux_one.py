@@ -54,6 +54,6 @@ class FluxOne(Painter):
 
 def decoded_by(vae: Any, latents: Any) -> Any:  # noqa: ANN401 - an AutoencoderKL, tensors
     """Undo an AutoencoderKL's scaling, and decode."""
-    found = latents.to(vae.device, vae.dtype)
+    found = latents.to(vae.dtype)
     shift = vae.config.shift_factor or 0.0
     return vae.decode(found / vae.config.scaling_factor + shift, return_dict=False)[0]

@@ -63,7 +63,7 @@ class Klein(Painter):
     def decoded(self, latents: Any) -> Any:  # noqa: ANN401 - tensors
         """Undo the normalisation and the patches, and decode."""
         vae = self.pipeline.vae
-        found = latents.to(vae.device, vae.dtype)
+        found = latents.to(vae.dtype)
         mean = vae.bn.running_mean.view(1, -1, 1, 1).to(found)
         spread = (vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps).sqrt()
         patches = found * spread.to(found) + mean

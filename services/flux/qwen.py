@@ -54,7 +54,7 @@ class QwenImage(Painter):
     def decoded(self, latents: Any) -> Any:  # noqa: ANN401 - tensors
         """Undo the normalisation, and decode films of one frame."""
         vae = self.pipeline.vae
-        found = latents.to(vae.device, vae.dtype)
+        found = latents.to(vae.dtype)
         mean, spread = (
             found.new_tensor(values).view(1, -1, 1, 1)
             for values in (vae.config.latents_mean, vae.config.latents_std)

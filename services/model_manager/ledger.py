@@ -132,10 +132,12 @@ class Ledger:
         if entry is None:
             return LeaseAnswer(word=Word.GRANTED)
         lease = entry.lease
+        # A run that was granted stands, though its worker has not heard: it leaves afterwards.
+        begun = ask.wants is Wants.RUN and lease.holds is Holds.RUNNING
+        if begun or (lease.wants is Wants.NOTHING and not lease.leaving):
+            return LeaseAnswer(word=Word.GRANTED)
         if lease.leaving:
             return LeaseAnswer(word=Word.LEAVE, reason=lease.leaving)
-        if lease.wants is Wants.NOTHING:
-            return LeaseAnswer(word=Word.GRANTED)
         if lease.wants is Wants.LOAD and lease.memory_gb > self._room.budget_gb:
             why = f"it takes {lease.memory_gb:.4g} GB, models may take {self._room.budget_gb:.4g}"
             return LeaseAnswer(word=Word.REFUSED, reason=why, hold=False)
@@ -257,6 +259,7 @@ class Ledger:
             run_since=lease.since if lease.wants is Wants.RUN else 0.0,
             priority=lease.priority,
             queued=max(0, self._queued.get(lease.service, 0) - _in_hand(lease)),
+            fresh=0 < lease.used_at <= lease.loaded_at,
             leaving=bool(lease.leaving),
         )
 

@@ -7,7 +7,8 @@ the exchange and the lower its priority, the longer the patience. In that order 
     waits            if what is leaving already will make room for it
     has others leave that have nothing to do, where these give room enough
     is late          once its patience is over: then whoever is loaded may have to leave, also in
-                     the middle of its queue, though never in the middle of a job
+                     the middle of its queue, though never in the middle of a job nor before the
+                       one that it was loaded for
     waits            else; what it is waiting for is given to nobody behind it
 
 Leaving. Of those who may have to leave, the set goes that is worth least and gives room enough.
@@ -49,7 +50,8 @@ _MOST_SETS = 12
 class Resident(msgspec.Struct, frozen=True, kw_only=True):
     """A process that takes memory. `run_since`: since when it has a job and wants a slot; 0: not.
 
-    `queued` counts the jobs of its service that wait besides. Times in seconds of one clock.
+    `queued` counts the jobs of its service that wait besides; `fresh` says that it has run none
+    since it was loaded. Times in seconds of one clock.
     """
 
     holder: str
@@ -61,6 +63,7 @@ class Resident(msgspec.Struct, frozen=True, kw_only=True):
     run_since: float = 0.0
     priority: int = 0
     queued: int = 0
+    fresh: bool = False
     leaving: bool = False
 
     @property
@@ -191,8 +194,8 @@ class _Floor:
         return [r for r in self._residents if not r.leaving and r.holder not in self.leave]
 
     def _may_go(self, resident: Resident, *, late: bool) -> bool:
-        if resident.holds is Holds.LOADING:
-            return False
+        if resident.holds is Holds.LOADING or (resident.fresh and resident.run_since > 0):
+            return False  # it would have been loaded for nothing
         if late:
             return True
         rested = self._now - resident.used_at >= LINGER_SECONDS

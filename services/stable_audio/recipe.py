@@ -21,6 +21,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     `pipeline` is which of the classes it is. It makes at most `most_seconds` at once; a longer
     piece goes on from its last `overlap_seconds`, and `coda_seconds` of every stretch but the last
     are thrown away. A class that cannot go on from music makes nothing longer.
+
+    Below 1, `guide_noise` is how much noise a sketch of the cuts is drowned in that the model then
+    starts from; at 1 there is none, and the cuts are told in words alone.
     """
 
     pipeline: Literal["stable_audio_3", "stable_audio_open", "endpoint"]
@@ -29,6 +32,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     guidance: Annotated[float, msgspec.Meta(ge=1)]
     overlap_seconds: Length = 10.0
     coda_seconds: Length = 8.0
+    guide_noise: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+    @property
+    def guided(self) -> bool:
+        """Whether the model starts from a sketch of the cuts."""
+        return self.guide_noise < 1
 
     @property
     def longest(self) -> float:
@@ -46,5 +55,10 @@ def read(manifest: Manifest) -> Recipe:
         raise InvalidRequestError(
             f"{manifest.name}: overlap and coda leave nothing of {found.most_seconds:g} s",
             field=f"{_FIELD}.most_seconds",
+        )
+    if found.guided and (found.pipeline != "stable_audio_3" or found.guidance > 1):
+        raise InvalidRequestError(
+            f"{manifest.name}: only Stable Audio 3 without guidance starts from a sketch",
+            field=f"{_FIELD}.guide_noise",
         )
     return found

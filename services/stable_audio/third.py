@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from diffusers import StableAudio3InpaintPipeline, StableAudio3Pipeline
+from diffusers import (
+    StableAudio3AudioToAudioPipeline,
+    StableAudio3InpaintPipeline,
+    StableAudio3Pipeline,
+)
 
 from inference import loading, seeding
 from services.stable_audio import stretches
 from services.stable_audio.engine import Music
+from services.stable_audio.guide import sketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +37,7 @@ _BEYOND = 1.0  # seconds: an open end that no rounding to latents leaves a rest 
 
 
 class ThirdEngine:
-    """StableAudio3Pipeline, and its inpainting form on the same weights."""
+    """StableAudio3Pipeline, and its two forms that begin with sound, on the same weights."""
 
     tagged = True
 
@@ -40,7 +45,9 @@ class ThirdEngine:
         self._recipe = recipe
         self._pipe = loading.load(StableAudio3Pipeline, manifest)
         self._onward = StableAudio3InpaintPipeline(**self._pipe.components)
-        self._onward.set_progress_bar_config(disable=True)
+        self._guided = StableAudio3AudioToAudioPipeline(**self._pipe.components)
+        for form in (self._onward, self._guided):
+            form.set_progress_bar_config(disable=True)
         self._rate = int(self._pipe.vae.config.sampling_rate)
 
     def steps(self, seconds: float) -> int:
@@ -64,7 +71,7 @@ class ThirdEngine:
         with loading.running(self._pipe):
             for stretch in plan:
                 if track is None:
-                    track = self._first(stretch, order.prompt, noise, order.steps)
+                    track = self._first(stretch, order, noise)
                 else:
                     track = self._went_on(track, stretch, order.prompt, noise, order.steps)
         assert track is not None  # a plan has a stretch
@@ -73,22 +80,32 @@ class ThirdEngine:
             "guidance": f"{recipe.guidance:g}",
             "stretches": str(len(plan)),
         }
+        if recipe.guided:
+            facts["guide_noise"] = f"{recipe.guide_noise:g}"
         return Music(track, self._rate, facts)
 
-    def _first(
-        self, stretch: Stretch, prompt: Prompt, noise: torch.Generator, steps: Steps
-    ) -> Sound:
-        made = self._pipe(
-            prompt=prompt.text,
-            negative_prompt=prompt.negative if self._recipe.guidance > 1 else None,
-            duration=self._whole(stretch.made),
-            num_inference_steps=self._recipe.steps,
-            guidance_scale=self._recipe.guidance,
-            generator=noise,
-            callback_on_step_end=steps.callback,
-            output_type="np",
-        ).audios[0]
-        return np.asarray(made[:, : self._frames(stretch.end)], np.float32)
+    def _first(self, stretch: Stretch, order: Order, noise: torch.Generator) -> Sound:
+        seconds = self._whole(stretch.made)
+        given: dict[str, Any] = {
+            "prompt": order.prompt.text,
+            "duration": seconds,
+            "num_inference_steps": self._recipe.steps,
+            "generator": noise,
+            "callback_on_step_end": order.steps.callback,
+            "output_type": "np",
+        }
+        if self._recipe.guided:
+            drawn = sketch(seconds, self._rate, bpm=order.prompt.bpm, cuts=order.request.cuts)
+            made = self._guided(
+                **given,
+                audio=torch.from_numpy(drawn)[None],
+                init_noise_level=self._recipe.guide_noise,
+            )
+        else:
+            guidance = self._recipe.guidance
+            negative = order.prompt.negative if guidance > 1 else None
+            made = self._pipe(**given, negative_prompt=negative, guidance_scale=guidance)
+        return np.asarray(made.audios[0][:, : self._frames(stretch.end)], np.float32)
 
     def _went_on(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from inference import device, loading
+from inference import device, loading, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ class Animate2:
         from diffusers import ClassifierFreeGuidance, ModularPipeline
 
         self._rules = rules
+        options.refuse_drop(manifest, "the pipeline reads the prompt within its run")
         self.pipeline = loading.load_modular(ModularPipeline, manifest)
         self.pipeline.update_components(
             guider=ClassifierFreeGuidance(guidance_scale=rules.guidance)

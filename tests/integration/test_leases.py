@@ -29,6 +29,7 @@ from contracts.jobs import RunState
 from contracts.lease import DeviceRecord, Holds, Wants
 from contracts.manifest import ServiceState
 from contracts.subjects import Bucket
+from services.cli.residency import print_residency
 from services.model_manager import ledger
 from services.model_manager.meminfo import Memory
 from services.model_manager.shell import Manager
@@ -140,6 +141,50 @@ async def test_the_second_model_makes_the_first_leave(house: House, tmp_path: Pa
     assert (run.state, run.attempt, other.state, other.attempt) == (RunState.OK, 1, RunState.OK, 1)
     assert [(x.service, x.why) for x in left] == [("one", "two needed the room")]
     assert left[0].at > left[0].loaded_at > 0
+
+
+async def test_two_managers_lend_nothing_twice(house: House, tmp_path: Path) -> None:
+    one, two = house.service("one"), house.service("two")
+    first, second = Script(tmp_path / "1", "make"), Script(tmp_path / "2", "make")
+    async with (
+        managing(house),
+        managing(house),
+        working(house.settings, one),
+        working(house.settings, two),
+    ):
+        for turn in range(3):
+            jobs = [
+                await house.rig(one).ask(first.request(), f"a{turn}"),
+                await house.rig(two).ask(second.request(), f"b{turn}"),
+            ]
+            runs = [await house.rig(one).ended(jobs[0]), await house.rig(two).ended(jobs[1])]
+            assert [(r.state, r.attempt) for r in runs] == [(RunState.OK, 1)] * 2
+            assert len(await house.loaded()) == 1
+    pids = {*first.runs, *second.runs}
+    assert len((await house.record()).left) == len(pids), "each left once, for the other or the end"
+
+
+async def test_the_command_line_says_who_is_there_and_why_the_last_one_left(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = house.service("one"), house.service("two")
+    await print_residency(house.bus)
+    assert "No model has asked for memory yet" in capsys.readouterr().out
+    async with managing(house), working(house.settings, one), working(house.settings, two):
+        for service in (one, two):
+            rig = house.rig(service)
+            request = Script(tmp_path / service.name, "make").request()
+            await rig.ended(await rig.ask(request, service.name))
+        await house.until(lambda r: [x.holds for x in r.leases] == [Holds.LOADED])
+        await print_residency(house.bus)
+        await print_residency(house.bus, as_json=True)
+    said = capsys.readouterr().out
+    assert "of 30 GB are lent" in said
+    assert "two    idle" in said
+    assert "one left" in said
+    assert "two needed the room" in said
+    line = next(x for x in said.splitlines() if x.startswith("{"))
+    assert msgspec.json.decode(line, type=DeviceRecord).leases[0].service == "two"
 
 
 async def test_a_model_at_work_is_waited_for_and_waiting_costs_no_attempt(

@@ -215,6 +215,7 @@ class Worker:
         self._number = 0
         self._job: int | None = None
         self._leaving = False
+        self._useful = False
         self._ending_gb = 0.0
         self._dead = False
         self._renewal = 0
@@ -300,7 +301,7 @@ class Worker:
         )
 
     def _load(self) -> None:
-        self.holds = Holds.LOADING
+        self.holds, self._useful = Holds.LOADING, False
         self._world.loads += 1
         life = self._life
 
@@ -314,7 +315,7 @@ class Worker:
     def _run(self) -> None:
         number = self._job
         assert number is not None
-        self.holds = Holds.RUNNING
+        self.holds, self._useful = Holds.RUNNING, True
         self._world.began(number)
         life = self._life
 
@@ -332,6 +333,7 @@ class Worker:
 
     def _end(self) -> None:
         """End the process; the lease is given back when its memory is."""
+        assert self._useful or self._job is None, f"{self._service} was loaded for nothing"
         self.holds, self._leaving = Holds.NOTHING, False
         self._ending_gb = self._model.memory_gb
         life = self._life

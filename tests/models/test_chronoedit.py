@@ -20,11 +20,11 @@ from bus.worker.model import Model
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
 from contracts.requests import EditImage
-from services.chronoedit.recipe import recipe_of
+from services.chronoedit.recipe import recipe_of, size_for
 
 pytestmark = pytest.mark.models
 
-SMALL = {"min_side = 480": "min_side = 16"}
+SMALL = {"pixels = 921600": "pixels = 6144"}
 SHOWN = ref(PICTURE, "image/png")
 EDIT = EditImage(image=SHOWN, instruction="turn the can to the left", seed=3)
 DISTILLED, THINKING = open_all(SERVICES / "chronoedit")
@@ -67,7 +67,13 @@ class EditSuite(WeightsSuite):
         asked = msgspec.structs.replace(EDIT, width=90, height=50)
         (media,) = made(model, asked, Told(), tmp_path)
         assert (media.width, media.height) == (90, 50)
-        assert media.metadata["made_size"] == "96x48"
+        assert media.metadata["made_size"] == "96x64"
+
+    def test_the_transformer_is_of_its_own_class_whatever_the_folder_names(
+        self, model: Model
+    ) -> None:
+        found = model._editor.pipeline.transformer  # type: ignore[attr-defined]  # looks under the hood
+        assert type(found).__name__ == "ChronoEditTransformer3DModel"
 
     def test_a_preview_has_the_pictures_shape(self, model: Model, tmp_path: Path) -> None:
         told = Told()
@@ -127,8 +133,15 @@ class TestDistilled(EditSuite):
 
 
 class TestThinking(EditSuite):
+    """Of the class that the other one has a child for; a second would only import it all again."""
+
     name = "chronoedit_think"
     weights: ClassVar = {"": chronoedit.chronoedit}
+    test_makes_media_and_tells_how_far_it_is = None
+    test_the_same_request_makes_the_same_bytes = None
+    test_a_cancelled_run_stops_and_the_next_one_works = None
+    test_a_bad_request_is_refused_before_any_work = None
+    test_a_second_run_works_after_a_failed_one_and_makes_the_same = None
     edits: ClassVar = {
         **SMALL,
         "steps = 50": "steps = 4",
@@ -156,6 +169,16 @@ class TestThinking(EditSuite):
     def test_a_negative_prompt_counts(self, model: Model, tmp_path: Path) -> None:
         avoiding = msgspec.structs.replace(EDIT, negative_prompt="text")
         assert painted(model, EDIT, tmp_path) != painted(model, avoiding, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [((1280, 720), "1280x720"), ((64, 64), "960x960"), ((4000, 3000), "1104x832")],
+)
+def test_every_picture_is_brought_to_what_the_model_was_trained_at(
+    asked: tuple[int, int], made: str
+) -> None:
+    assert str(size_for(recipe_of(DISTILLED.manifest), *asked)) == made
 
 
 @pytest.mark.parametrize(

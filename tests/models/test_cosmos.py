@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import cosmos_shots
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -14,13 +15,15 @@ from model_suite import Runner
 from numpy.typing import NDArray
 from PIL import Image
 from samples import FILM, PICTURE, SAMPLES, Sample, ref
-from suite import Told, WeightsSuite, made
+from suite import Told, WeightsSuite, contents, made
 from tiny import cosmos
 
 from bus.worker import process
 from bus.worker.child import failed
+from bus.worker.folder import ServiceFolder
 from contracts.capability import Capability
-from contracts.errors import ContentRefusedError, InvalidInputError
+from contracts.errors import ContentRefusedError, InvalidInputError, InvalidRequestError
+from contracts.manifest import Manifest
 from inference import inputs
 from inference.output import cover
 from inference.sizes import Size
@@ -121,6 +124,7 @@ class CosmosSuite(WeightsSuite):
         assert begun[0] == []
         assert np.array_equal(np.stack([np.asarray(picture) for picture in begun[1]]), ended[0])
         assert told.words[0] == (0, 2 * steps + 1, "denoise")
+        assert told.previews, "the first step is shown, at least"
         assert [word[0] for word in told.words if word[2] == "denoise"] == list(
             range(2 * steps + 1)
         )
@@ -205,6 +209,16 @@ class TestPredict(CosmosSuite):
         "min_side = 256": "min_side = 16",
     }
 
+    def test_the_text_encoder_can_leave_between_prompts(
+        self, service: ServiceFolder, model: Model, tmp_path: Path
+    ) -> None:
+        before = contents(made(model, video(), Told(), tmp_path))
+        dropping = Model(with_runtime(service.manifest, drop_text_encoder=True))
+        dropping.load()
+        for _ in range(2):
+            assert contents(made(dropping, video(), Told(), tmp_path)) == before
+            assert dropping._engine._world.pipeline.text_encoder is None
+
 
 class TestOmni(CosmosSuite):
     """Cosmos3."""
@@ -218,6 +232,20 @@ class TestOmni(CosmosSuite):
         "least_frames = 53": "least_frames = 5",
         "min_side = 256": "min_side = 16",
     }
+
+    def test_it_has_no_text_encoder_that_could_leave(
+        self, service: ServiceFolder, models_dir: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        with pytest.raises(InvalidRequestError) as caught:
+            Model(with_runtime(service.manifest, drop_text_encoder=True)).load()
+        assert caught.value.field == "runtime.drop_text_encoder"
+
+
+def with_runtime(manifest: Manifest, **changes: object) -> Manifest:
+    """Return a manifest whose [runtime] says something else."""
+    runtime = msgspec.structs.replace(manifest.runtime, **changes)
+    return msgspec.structs.replace(manifest, runtime=runtime)
 
 
 async def test_the_large_one_runs_by_its_own_manifest(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from contracts.script import CopyDeck, Script
 from services.coordinator.script_check import check_script
 from services.kimi import schema, wording
 from services.kimi.model import Model
+from services.kimi.prompt import Message
 from services.kimi.script_task import ScriptTask
 from services.kimi.tokens import Tokens
 from services.kimi.writing import Question
@@ -118,7 +119,7 @@ class TestPromises(ModelSuite):
         return Runner(child, tmp_path)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_weights_write_a_script_that_can_be_planned_on(
     kept: Model, tmp_path: Path, seed: int
 ) -> None:
@@ -213,7 +214,7 @@ def test_a_prompt_longer_than_the_window_is_refused_before_a_token(
 
 
 def test_the_vocabulary_is_read_as_it_is_published(
-    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Model
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tiktoken", reason="NOT CHECKED: tiktoken.model: pip install '.[models]'")
     shutil.copytree(models_dir, tmp_path / "models")
@@ -228,7 +229,7 @@ def test_the_vocabulary_is_read_as_it_is_published(
     assert len(ids) < len(text.encode()), "special tokens and words are one token each"
     assert not (tmp_path / "kept").exists(), "a copy would outlive the file that it was made of"
     made = {m.name for m in model.run(DECK, Ticks(), Scratch(tmp_path))}
-    assert made == {m.name for m in kept.run(DECK, Ticks(), Scratch(tmp_path))}
+    assert made == {"copy", "copy_md"}
 
 
 def test_greedy_decoding_needs_no_seed(tmp_path: Path) -> None:
@@ -244,8 +245,8 @@ def test_greedy_decoding_needs_no_seed(tmp_path: Path) -> None:
 
 
 def test_the_caller_keeps_its_own_random_numbers(kept: Model) -> None:
-    task = ScriptTask(SHORT, PROMPT_CHARACTERS)
-    question = Question(task.name, task.opening(), task.schema, 3)
+    shape = schema.mapping({"mood": schema.choice(["warm", "cold", "loud"])})
+    question = Question("mood", [Message("user", "How is it?")], shape, 3)
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)

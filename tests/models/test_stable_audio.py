@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -36,11 +37,13 @@ from contracts.requests import GenerateMusic
 from media.loudness import measure
 from media.pcm import SAMPLE_RATE, frames_of
 from media.wav import read_info, read_wav
+from services.stable_audio.model import Model as StableAudio
+from services.stable_audio.prompt import prompt_of
 from services.stable_audio.third import _blended
 
 pytestmark = pytest.mark.models
 
-GOOD = GenerateMusic(seconds=2.5, mood="warm, forward", bpm=112, cuts=[1.0, 1.6])
+GOOD = GenerateMusic(seconds=1.5, mood="warm, forward", bpm=112, cuts=[0.6, 1.0])
 BAD = GenerateMusic(seconds=2.5, mood="warm, forward", cuts=[2.0, 1.0])
 
 
@@ -121,7 +124,7 @@ class TestThird(MusicSuite):
     weights = {"": stable_audio.third}
     edits: ClassVar = {
         "steps = 8 ": "steps = 2 ",
-        "most_seconds = 190.0\noverlap_seconds = 10.0": "most_seconds = 4.0\noverlap_seconds = 1.0",
+        "most_seconds = 95.0\noverlap_seconds = 10.0": "most_seconds = 4.0\noverlap_seconds = 1.0",
         "coda_seconds = 8.0": "coda_seconds = 0.5",
         "max_seconds = 600.0": "max_seconds = 20.0",
     }
@@ -155,6 +158,28 @@ class TestThird(MusicSuite):
             assert not given["audio"][0, :, 44_100:].any(), "and nothing that there is not"
             assert given["mask_start_seconds"] == 1.0
             assert given["mask_end_seconds"] > given["duration"]
+
+    def test_a_sketch_of_the_cuts_is_what_it_starts_from(
+        self, service: ServiceFolder, model: Model, models_dir: Path, tmp_path: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        manifest = service.manifest
+        parameters = {**manifest.model.parameters, "guide_noise": 0.8}
+        changed = msgspec.structs.replace(manifest.model, parameters=parameters)
+        guided = StableAudio(msgspec.structs.replace(manifest, model=changed))
+        guided.load()
+        told = Told()
+        (media,) = made(guided, GOOD, told, tmp_path)
+        check_bed(media, GOOD)
+        assert media.metadata["guide_noise"] == "0.8"
+        assert told.words[-1][:2] == (3, 3)
+        (unguided,) = made(model, GOOD, Told(), tmp_path)
+        assert not np.array_equal(read_wav(media.path)[0], read_wav(unguided.path)[0])
+        # The words and the ending are the same ones: what differs is what the sketch has.
+        later = msgspec.structs.replace(GOOD, cuts=[0.7, 1.0])
+        assert prompt_of(later, tagged=True) == prompt_of(GOOD, tagged=True)
+        (moved,) = made(guided, later, Told(), tmp_path)
+        assert not np.array_equal(read_wav(media.path)[0], read_wav(moved.path)[0])
 
     def test_what_was_known_goes_over_into_what_follows(self) -> None:
         track, onward = np.full((2, 10), 1.0, np.float32), np.full((2, 8), 3.0, np.float32)
@@ -265,7 +290,7 @@ class TestContainer(ModelSuite):
         check_bed(media, GOOD)
         body = server.bodies[-1]
         assert body["prompt"].startswith("TrackType: Music, VocalType: Instrumental, warm, forward")
-        assert (body["seconds_total"], body["seed"], body["steps"]) == (2.5, 0, 8)
+        assert (body["seconds_total"], body["seed"], body["steps"]) == (1.5, 0, 8)
         assert body["cfg_scale"] == 1.0
         assert server.keys[-1] == "Bearer the-key"
         assert media.metadata["model"] == "Stable Audio behind HTTP"
@@ -290,7 +315,7 @@ class TestContainer(ModelSuite):
             await runner.run(GOOD)
         server.short = 0.5
         try:
-            with pytest.raises(ModelFailedError, match=r"1\.25 s of 2\.5"):
+            with pytest.raises(ModelFailedError, match=r"0\.75 s of 1\.5"):
                 await runner.run(GOOD)
         finally:
             server.short = 1.0

@@ -21,9 +21,10 @@ from suite import Told, WeightsSuite
 from tiny import wan_animate
 
 from bus.worker.child import JobFiles
+from bus.worker.folder import ServiceFolder
 from bus.worker.model import Media
 from contracts.capability import Capability
-from contracts.errors import InvalidInputError
+from contracts.errors import InvalidInputError, InvalidRequestError
 from contracts.requests import AnimateCharacter
 from inference import inputs
 from services.wan_animate.model import Model
@@ -34,7 +35,8 @@ PERSON, DRIVING = ref(PICTURE, "image/png"), ref(FILM, "video/mp4")
 OTHER_PERSON = _png(64, 96)
 LONG, SHORT = _film(48, 32, 20, 16), _film(48, 32, 1, 16)
 DARK = _film(32, 96, 8, 16)
-BODIES = (PICTURE, FILM, JUNK, OTHER_PERSON, LONG, SHORT, DARK)
+TOO_LONG = _film(16, 16, 34, 16)
+BODIES = (PICTURE, FILM, JUNK, OTHER_PERSON, LONG, SHORT, DARK, TOO_LONG)
 TRACKED = {"pose": DRIVING, "face": DRIVING}
 
 
@@ -111,6 +113,7 @@ class AnimateSuite(FamilySuite):
         assert told.words[0] == (0, runs * steps + 1, "denoise")
         assert [w[0] for w in told.words if w[2] == "denoise"] == list(range(runs * steps + 1))
         assert len(pictures(media)) == 20
+        assert told.previews, "the first step is shown, at least"
 
     def test_a_film_of_one_frame_is_one(self, model: Model, tmp_path: Path) -> None:
         short = dict.fromkeys(("driving", *self.given), ref(SHORT, "video/mp4"))
@@ -123,6 +126,7 @@ class AnimateSuite(FamilySuite):
             ({"character": ref(JUNK, "image/png")}, "character"),
             ({"driving": ref(JUNK, "video/mp4")}, "driving"),
             ({"driving": PERSON, "character": DRIVING}, "character"),
+            ({"driving": ref(TOO_LONG, "video/mp4")}, "driving"),
         ],
     )
     def test_what_cannot_be_done_is_refused_before_the_device_is_touched(
@@ -151,10 +155,23 @@ class TestAnimate2(AnimateSuite):
         "steps = 40": "steps = 2",
         "segment_frames = 81": "segment_frames = 13",
         "min_side = 256": "min_side = 16",
+        "max_seconds = 30.0": "max_seconds = 2.0",
     }
 
     def test_it_is_guided_as_the_manifest_says(self, pipeline: DiffusionPipeline) -> None:
         assert pipeline.guider.guidance_scale == 3.0
+
+    @pytest.mark.parametrize("option", ["drop_text_encoder", "quantise"])
+    def test_an_option_that_it_cannot_take_is_refused_and_named(
+        self, service: ServiceFolder, models_dir: Path, option: str
+    ) -> None:
+        assert models_dir.is_dir()
+        value = {"drop_text_encoder": True, "quantise": "int8"}[option]
+        runtime = msgspec.structs.replace(service.manifest.runtime, **{option: value})
+        manifest = msgspec.structs.replace(service.manifest, runtime=runtime)
+        with pytest.raises(InvalidRequestError) as caught:
+            Model(manifest).load()
+        assert caught.value.field == f"runtime.{option}"
 
     def test_it_cannot_replace_anybody(self, model: Model, tmp_path: Path) -> None:
         refused(model, animation(mode="replace"), tmp_path, "mode")
@@ -171,6 +188,7 @@ class TestDistilled(FamilySuite):
         "steps = 10": "steps = 2",
         "segment_frames = 81": "segment_frames = 13",
         "min_side = 256": "min_side = 16",
+        "max_seconds = 30.0": "max_seconds = 2.0",
     }
 
     def test_it_is_not_guided(self, pipeline: DiffusionPipeline) -> None:
@@ -189,6 +207,7 @@ class TestAnimate22(AnimateSuite):
         "steps = 20": "steps = 2",
         "segment_frames = 77": "segment_frames = 13",
         "min_side = 256": "min_side = 16",
+        "max_seconds = 30.0": "max_seconds = 2.0",
     }
 
     @pytest.mark.parametrize("track", ["pose", "face"])

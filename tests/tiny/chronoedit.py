@@ -78,6 +78,20 @@ def chronoedit(folder: Path) -> None:
             flow_shift=5.0, use_flow_sigmas=True, prediction_type="flow_prediction"
         ),
     ).save_pretrained(folder, safe_serialization=True)
+    _name_as_the_maker_does(folder)
+
+
+def _name_as_the_maker_does(folder: Path) -> None:
+    """Name Wan's classes in the folder, as the hub's one does."""
+    for name in ("model_index.json", "transformer/config.json"):
+        path = folder / name
+        text = path.read_text(encoding="utf-8")
+        for ours, theirs in (
+            ("ChronoEditPipeline", "WanImageToVideoPipeline"),
+            ("ChronoEditTransformer3DModel", "WanTransformer3DModel"),
+        ):
+            text = text.replace(ours, theirs)
+        path.write_text(text, encoding="utf-8")
 
 
 def distilled(folder: Path) -> None:

@@ -93,6 +93,16 @@ REFUSED = [
         "people[0].shot",
         "allowed are hook",
     ),
+    (
+        {"people": [WAVING | {"pose": "wave"}], "assets": [MARA, WAVE]},
+        "people[0].face",
+        "beside pose",
+    ),
+    (
+        {"people": [WAVING | {"pose": "wave", "face": "none"}], "assets": [MARA, WAVE]},
+        "people[0].face",
+        "no asset has the id",
+    ),
     ({"people": [WAVING, WAVING], "assets": [MARA, WAVE]}, "people[0].shot", "two people"),
     ({"people": [WAVING | {"mode": "dance"}]}, "people[0].mode", ""),
     (

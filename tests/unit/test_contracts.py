@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from contracts import canonical, errors, identity, subjects
 from contracts.artifacts import ArtifactRef, artifact_key
-from contracts.brief import Form
+from contracts.brief import Brand, Brief, Edit, Form, Product
 from contracts.campaign import RunCampaign
 from contracts.capability import Capability, capability_of
 from contracts.codec import BODY_LIMIT, decode_input, encode
@@ -20,7 +20,7 @@ from contracts.colour import contrast
 from contracts.errors import AdgenxError, InvalidIdError
 from contracts.jobs import Provenance
 from contracts.placement import PLACEMENTS, scaled
-from contracts.requests import GenerateMesh, GenerateVideo
+from contracts.requests import GenerateMesh, GenerateText, GenerateVideo
 from contracts.text import check_line, check_url
 
 pytestmark = pytest.mark.unit
@@ -154,6 +154,21 @@ def test_every_parameter_changes_the_cache_key() -> None:
     base = canonical.cache_key(video(), MAKER)
     for change in ({"prompt": "b"}, {"seed": 1}, {"width": 32}, {"seconds": 2.0}, {"fps": 25}):
         assert canonical.cache_key(video(**change), MAKER) != base, change
+
+
+def test_a_field_that_came_later_counts_only_where_it_says_something() -> None:
+    brief = Brief(
+        campaign="k",
+        brand=Brand(name="K"),
+        product=Product(name="K", what="k"),
+        placements=["tiktok"],
+        locales=["en-US"],
+    )
+    plain = canonical.parameters(GenerateText(task="script", brief=brief))["brief"]
+    assert not {"edits", "restyle", "people"} & plain.keys()
+    for wish in ({"restyle": "collage"}, {"edits": [Edit(instruction="frost")]}):
+        asked = GenerateText(task="script", brief=msgspec.structs.replace(brief, **wish))
+        assert set(canonical.parameters(asked)["brief"]) - plain.keys() == set(wish)
 
 
 def test_a_fingerprint_says_which_parameter_changed() -> None:

@@ -181,6 +181,11 @@ class TestOutput:
         assert (found[:, 2] == (255, 0, 0)).all()
         assert (found[:, -3] == (0, 0, 255)).all()
 
+    @pytest.mark.parametrize("size", [Size(304, 256), Size(16, 464), Size(272, 224)])
+    def test_a_side_that_rounds_beyond_the_picture_is_the_pictures_own(self, size: Size) -> None:
+        for picture in (halves(300, 250), halves(728, 90), halves(108, 192)):
+            assert output.cover(picture, size).size == tuple(size)
+
     def test_floats_and_bytes_make_the_same(self) -> None:
         image = halves(16, 16)
         assert output.cover(image / 255.0, Size(16, 16)) == output.cover(image, Size(16, 16))

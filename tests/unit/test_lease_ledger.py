@@ -148,6 +148,18 @@ def test_one_at_work_that_shall_leave_finishes_its_job() -> None:
     assert desk.word("a", LOADED, Wants.NOTHING) is Word.LEAVE
 
 
+def test_a_run_that_was_granted_is_not_taken_back_before_its_worker_has_heard(desk: Desk) -> None:
+    desk.loaded("a")
+    desk.word("a", LOADED, RUN)
+    desk.word("b", NOTHING, LOAD)
+    for _ in range(int(MOST_PATIENCE_SECONDS)):
+        desk.word("b", NOTHING, LOAD)
+        assert desk.word("a", LOADED, RUN) is Word.GRANTED  # each answer is lost
+        desk.pass_(1)
+    assert [x.leaving for x in desk.record.leases if x.holder == "a"] == ["b needed the room"]
+    assert desk.word("a", RUNNING, Wants.NOTHING) is Word.LEAVE
+
+
 def test_whoever_falls_silent_is_forgotten(desk: Desk) -> None:
     desk.loaded("a")
     desk.pass_(TTL_SECONDS - 1)

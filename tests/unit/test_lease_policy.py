@@ -94,6 +94,13 @@ def test_whoever_has_waited_too_long_is_made_room_for_also_by_those_at_work() ->
         }
 
 
+def test_what_was_loaded_for_a_job_does_that_job_before_it_leaves() -> None:
+    late = want("b", ago=10 * MOST_PATIENCE_SECONDS)
+    fresh = resident("a", 80, fresh=True, run_since=NOW - 1)
+    assert chosen([fresh], [late]) == Choice(run=("a",))
+    assert chosen([resident("a", 80, fresh=True)], [late]).leave, "its job was cancelled"
+
+
 def test_what_is_being_loaded_is_never_told_to_leave() -> None:
     loading = resident("a", 80, holds=Holds.LOADING)
     assert chosen([loading], [want("b", ago=10 * MOST_PATIENCE_SECONDS)]).leave == {}

@@ -12,11 +12,13 @@ from coordinator_double import canned_script
 
 from contracts.artifacts import ArtifactRef, artifact_key
 from contracts.assets import Asset, AssetRole, Rights
-from contracts.brief import Brief, Edit, Palette, Person
+from contracts.brief import Brief, Edit, Palette, Person, Variants
 from contracts.campaign import Plan, Step
 from contracts.capability import Capability, Tier
 from contracts.codec import decode_input, encode
-from contracts.placement import Ratio
+from contracts.errors import TooLargeError
+from contracts.locale import LANGUAGES
+from contracts.placement import PLACEMENTS, Ratio
 from services.coordinator import brief_view, plan
 from services.coordinator.colour_name import name_of
 from services.coordinator.prompting import palette_words
@@ -141,6 +143,19 @@ def test_a_person_is_the_shots_plate_and_the_plain_one_is_filmed_only_instead() 
     assert shown == {"$first": [["restyle.life~9x16", "video"], *plates]}
 
 
+def test_what_a_tracker_made_goes_with_its_video() -> None:
+    tracked = ("pose", "face", "background", "mask")
+    videos = [
+        Asset(role=AssetRole.DRIVING, id=name, ref=ref(f"{number}{number}", "video/mp4"))
+        for number, name in enumerate(tracked)
+    ]
+    person = msgspec.structs.replace(FULL.people[0], **{name: name for name in tracked})
+    brief = msgspec.structs.replace(FULL, people=[person], assets=[*ASSETS, *videos])
+    request = steps_of(brief)["animate.life~9x16"].request
+    assert [request[name]["sha256"][0] for name in tracked] == ["0", "1", "2", "3"]
+    assert "pose" not in steps_of(FULL)["animate.life~9x16"].request
+
+
 def test_one_look_is_laid_over_every_shot() -> None:
     steps = steps_of(kestrel(restyle="paper collage"))
     looks = [s for s in steps.values() if s.capability is Capability.VIDEO_EDIT]
@@ -259,6 +274,17 @@ def test_the_writer_gives_the_shots_that_the_brief_names() -> None:
     script = write_script(brief_view.for_script(brief), 0)
     check_script(script, brief)
     assert {"hook", "life"} <= {shot.name for shot in script.shots}
+
+
+def test_a_package_that_one_message_cannot_name_is_refused_before_anything_is_made() -> None:
+    locales = [f"{language}-AE" for language in sorted(LANGUAGES)][:6]
+    brief = msgspec.structs.replace(
+        FULL, locales=locales, variants=Variants(hooks=2), placements=list(PLACEMENTS)
+    )
+    draft = msgspec.structs.replace(brief, tier=Tier.DRAFT)
+    assert planned(draft).complete
+    with pytest.raises(TooLargeError, match="fewer"):
+        planned(brief)
 
 
 def test_a_script_without_a_named_shot_is_refused_by_the_field_that_names_it() -> None:

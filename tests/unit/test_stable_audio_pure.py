@@ -18,6 +18,7 @@ from contracts.requests import GenerateMusic
 from media.loudness import measure
 from media.pcm import SAMPLE_RATE, Samples, frames_of
 from services.stable_audio.ending import BED_LUFS, BED_PEAK_DBTP, bed_of, rung_out
+from services.stable_audio.guide import sketch
 from services.stable_audio.model import Model
 from services.stable_audio.prompt import TAGS, UNSTATED_BPM, prompt_of
 from services.stable_audio.recipe import read
@@ -116,6 +117,30 @@ def test_any_request_has_a_prompt_on_one_line(mood: str, bpm: float, cuts: list[
     assert "\n" not in text
     assert "  " not in text
     assert "BPM" in text
+
+
+# --- the sketch
+
+
+def test_a_sketch_is_loud_where_the_cuts_and_beats_are() -> None:
+    drawn = sketch(4.0, 8000, bpm=120, cuts=[1.25, 3.25])
+    assert drawn.shape == (2, 32_000)
+
+    def loud(seconds: float) -> float:
+        at = round(seconds * 8000)
+        return float(np.abs(drawn[:, at : at + 160]).mean())
+
+    for cut in (1.25, 3.25):
+        assert loud(cut) > 4 * loud(cut - 0.05)
+    for beat in (0.5, 1.0, 2.0, 3.0):
+        assert loud(beat) > 1.5 * loud(beat - 0.05)
+    assert loud(3.0) > 1.3 * loud(0.5), "it builds"
+    assert loud(3.9) < 2 * loud(0.45), "after the last cut there is no beat"
+
+
+@pytest.mark.parametrize("cuts", [[], [30.0], [0.001]])
+def test_a_sketch_of_any_cuts(cuts: list[float]) -> None:
+    assert sketch(2.0, 8000, bpm=40, cuts=cuts).shape == (2, 16_000)
 
 
 # --- stretches
@@ -231,6 +256,8 @@ def test_each_variant_says_what_it_is() -> None:
         ({"pipeline": "musicgen"}, "pipeline"),
         ({"most_seconds": 18.0}, "leave nothing"),
         ({"steps": 0}, "steps"),
+        ({"guide_noise": 0}, "guide_noise"),
+        ({"guide_noise": 0.9, "guidance": 3.0}, "without guidance"),
     ],
 )
 def test_a_mistake_in_the_parameters_is_named(changes: dict[str, object], said: str) -> None:

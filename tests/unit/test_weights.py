@@ -12,6 +12,7 @@ import pytest
 
 from bus import weights
 from bus.weights import WeightsError, folder_of, missing, recorded_revision, write_record
+from contracts.endpoint import EndpointSection
 from contracts.manifest import Manifest, WeightsPart, parse_manifest
 from contracts.weights import PULLING_FILE, RECORD_FILE, WeightsFile, WeightsRecord
 
@@ -71,6 +72,12 @@ def test_what_is_no_repository_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_service_without_weights_misses_none(tmp_path: Path) -> None:
     assert missing(manifest(weights=""), tmp_path) == ""
     assert recorded_revision(manifest(weights=""), tmp_path) == ""
+
+
+def test_the_weights_of_a_server_are_its_own_business(tmp_path: Path) -> None:
+    found = msgspec.structs.replace(manifest(), endpoint=EndpointSection(url="http://here"))
+    assert weights.parts_of(found) == {}
+    assert missing(found, tmp_path) == ""
 
 
 def test_what_is_not_there_names_the_command_that_brings_it(tmp_path: Path) -> None:

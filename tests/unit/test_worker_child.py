@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from bus.worker import child
 from bus.worker.child import Inbox, Pipe
 from bus.worker.frames import CancelJob, Done, Made, RunJob, Ticked, answer_decoder, line
-from bus.worker.model import Media
+from bus.worker.model import PREVIEW_BYTES, Files, Media, Model, Report
 from contracts.requests import GenerateImage
 
 pytestmark = pytest.mark.unit
@@ -91,3 +93,44 @@ def test_outputs_wait_for_what_ends_the_run_and_keep_their_order(pipe: tuple[int
     up.send(Done())
     frames = [answer_decoder.decode(text) for text in os.read(reading, 65536).splitlines()]
     assert [type(frame) for frame in frames] == [Ticked, Made, Done]
+
+
+def test_a_preview_that_is_held_back_is_not_lost_to_the_progress_after_it(
+    pipe: tuple[int, int],
+) -> None:
+    reading, writing = pipe
+    up = Pipe(writing)
+    up.tick(Ticked(done=1, total=4, phase="paint"))
+    up.tick(Ticked(done=2, total=4, phase="paint", preview="eA=="))
+    up.tick(Ticked(done=3, total=4, phase="paint"))
+    up.send(Done())
+    first, second, _ = [answer_decoder.decode(t) for t in os.read(reading, 65536).splitlines()]
+    assert isinstance(first, Ticked)
+    assert first.preview == ""
+    assert second == Ticked(done=3, total=4, phase="paint", preview="eA==")
+
+
+class Shows:
+    """A model that reports one preview of so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def run(self, _request: object, report: Report, files: Files) -> Iterator[Media]:
+        report(1, 1, "paint", preview=b"j" * self._size)
+        yield Media(path=files.new(".png"), media_type="image/png", name="image")
+
+
+@pytest.mark.parametrize(("size", "shown"), [(3, "ampq"), (PREVIEW_BYTES + 1, "")])
+def test_a_preview_goes_up_as_base64_and_one_that_is_too_large_does_not(
+    pipe: tuple[int, int], tmp_path: Path, size: int, shown: str
+) -> None:
+    reading, writing = pipe
+    job = RunJob(job_id="a", request=REQUEST, inputs={}, scratch=str(tmp_path / "s"))
+    child.run_job(cast("Model", Shows(size)), job, Inbox(reading), Pipe(writing))
+    told = answer_decoder.decode(os.read(reading, 65536).splitlines()[0])
+    assert isinstance(told, Ticked)
+    assert told.preview == shown

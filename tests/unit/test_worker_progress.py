@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import msgspec
@@ -12,13 +11,12 @@ import nats.errors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worker_fake import write_service
 
 from bus.connection import Bus
 from bus.consume import Delivery
 from bus.worker import progress
 from bus.worker.attempt import Attempt, Bench
-from bus.worker.folder import ServiceFolder
+from bus.worker.folder import find
 from bus.worker.frames import RunJob, Ticked
 from bus.worker.holding import Claim, Hold
 from bus.worker.model import Media
@@ -154,15 +152,13 @@ class Able:
     """A bench whose service is on."""
 
     switch = On()
-
-    def __init__(self, service: ServiceFolder) -> None:
-        self.service = service
+    service = find("draft_image")
 
 
 class Sudden:
     """A model's process whose whole output is read at once."""
 
-    async def run(self, _frame: RunJob, on_tick: OnTick, _on_keep: object) -> list[Media]:
+    async def run(self, _frame: RunJob, on_tick: OnTick, _on_keep: None) -> list[Media]:
         on_tick(tick(1))
         on_tick(tick(10))
         return []
@@ -173,7 +169,7 @@ def test_a_run_that_is_over_at_once_is_told_in_its_order(ether: Ether, tmp_path:
         talk = reporter(ether)
         held = Run(attempt=2, owner="me", state=RunState.CLAIMED, job_key="t.c.r")
         hold = Hold(cast("Delivery", None), Claim("svc.j", held, 1))
-        attempt = Attempt(cast("Bench", Able(write_service(tmp_path))), JOB, hold)
+        attempt = Attempt(cast("Bench", Able()), JOB, hold)
         frame = RunJob(job_id="j", request=JOB.request, inputs={}, scratch="/scratch")
         await attempt._in_process(cast("ModelProcess", Sudden()), frame, talk)
         await talk.finish()
