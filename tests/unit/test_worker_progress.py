@@ -164,7 +164,7 @@ class Sudden:
         return []
 
 
-def test_a_run_that_is_over_at_once_is_told_in_its_order(ether: Ether, tmp_path: Path) -> None:
+def test_a_run_that_is_over_at_once_is_told_in_its_order(ether: Ether) -> None:
     async def told() -> list[float]:
         talk = reporter(ether)
         held = Run(attempt=2, owner="me", state=RunState.CLAIMED, job_key="t.c.r")
