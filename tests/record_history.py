@@ -25,6 +25,9 @@ from history import HISTORIES, Recorder, keep
 from services.cli import appliance
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTED = Path(__file__).parent / "campaign" / "scripted"
+FAILS = "fails"
+"""File in the stage's folder that tells the scripted service which steps fail."""
 SCALE = "0.1"
 PATIENCE_SECONDS = 240.0
 
@@ -39,6 +42,7 @@ class Stage:
             **{k: v for k, v in os.environ.items() if not k.startswith("ADGENX_")},
             "ADGENX_DATA_DIR": str(folder / "data"),
             "ADGENX_SERVICES_PATH": os.pathsep.join(map(str, services)),
+            "SCRIPTED_FAILS": str(folder / FAILS),
         }
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--appliance", str(looks)], env=self._env
@@ -116,8 +120,20 @@ def failed(stage: Stage) -> None:
     stage.run(stage.brief("kestrel", "failed"))
 
 
-SCENARIOS = {"rerun": rerun, "cancelled": cancelled, "locales": locales, "failed": failed}
-SERVICES = {"failed": [HISTORIES]}
+def production(stage: Stage) -> None:
+    """Production models edit, animate and restyle; an edit and a person fail and are left out."""
+    (stage.folder / FAILS).write_text("edit.product~instagram_reel animate")
+    stage.run(stage.brief("kestrel-production", "production"))
+
+
+SCENARIOS = {
+    "rerun": rerun,
+    "cancelled": cancelled,
+    "locales": locales,
+    "failed": failed,
+    "production": production,
+}
+SERVICES = {"failed": [HISTORIES], "production": [SCRIPTED]}
 
 
 def record(version: str, names: list[str]) -> None:
