@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import sys
 import time
 from importlib import import_module
+
+import structlog
 
 NAMES = (
     "imports",
@@ -38,6 +41,8 @@ def main() -> None:
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.machine()}, "
         f"{cores} cores, load {load:.1f}, Python {platform.python_version()}\n"
     )
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent)
     for name in names:
         print(import_module(f"bench.{name}").main(), end="\n\n", flush=True)
 

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from bus.worker.folder import discover, load_model
+from bus.worker.model import Model
 from contracts.artifacts import ArtifactRef, artifact_key
 from contracts.brief import Brief
 from contracts.campaign import Plan, Step
-from contracts.capability import Capability
+from contracts.capability import Capability, Tier
 from contracts.script import Script
 from services.coordinator.plan import first_stage, production
 from services.coordinator.wiring import request_of, resolve
@@ -47,7 +48,7 @@ class Files:
         return self._folder / f"{self._count}{suffix}"
 
 
-def _unheard(done: int, total: int, phase: str) -> None:
+def _unheard(done: int, total: int, phase: str, preview: bytes | None = None) -> None:
     """Take a progress report and forget it."""
 
 
@@ -57,7 +58,7 @@ class Kitchen:
     def __init__(self, folder: Path, brief: Brief) -> None:
         self._folder = folder
         self._kept: dict[str, Path] = {}
-        self._models: dict[Capability, Any] = {}
+        self._models: dict[Capability, Model] = {}
         self.outputs: dict[str, dict[str, ArtifactRef]] = {}
         self.costs: dict[str, Cost] = {}
         self.plan: Plan = first_stage(brief)
@@ -85,8 +86,7 @@ class Kitchen:
 
     def run(self, step: Step) -> None:
         """Run one step, whose needs have been made, and note what it cost."""
-        plain = resolve(step.request, lambda s, n: self.outputs[s][n], lambda _: True)
-        request = request_of(plain)
+        request = request_of(resolve(step.request, lambda s, n: self.outputs[s][n], lambda _: True))
         model = self._model(step.capability)
         folder = self._folder / step.name
         folder.mkdir(parents=True)
@@ -112,12 +112,22 @@ class Kitchen:
             labels=media.metadata,
         )
 
-    def _model(self, capability: Capability) -> Any:  # noqa: ANN401 - bus.worker.model.Model
+    def _model(self, capability: Capability) -> Model:
         if capability not in self._models:
-            service = next(s for s in discover() if capability in s.manifest.capabilities)
-            self._models[capability] = load_model(service)
-            self._models[capability].load()
+            self._models[capability] = draft_model(capability)
         return self._models[capability]
+
+
+def draft_model(capability: Capability) -> Model:
+    """Return the loaded draft engine of a capability, in this process."""
+    service = next(
+        s
+        for s in discover()
+        if capability in s.manifest.capabilities and s.manifest.tier is Tier.DRAFT
+    )
+    model = load_model(service)
+    model.load()
+    return model
 
 
 def _cpu() -> float:

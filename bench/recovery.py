@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import statistics
@@ -14,7 +13,6 @@ import time
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from bench import noop
 from bus import settings
@@ -112,8 +110,6 @@ async def _steady(asker: Asker) -> None:
 
 def main() -> str:
     """Return the table of medians and ranges."""
-    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
-    structlog.configure(wrapper_class=silent)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         extra = {"ADGENX_DATA_DIR": str(data), "ADGENX_SERVICES_PATH": str(noop.SERVICES)}

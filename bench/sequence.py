@@ -13,7 +13,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,8 @@ import nats
 
 from bench import floor
 from bench.noop import announced, services, shelf
-from bus import embedded, gate, settings, topology
+from bench.servers import connect_of, fresh
+from bus import gate
 from bus.connection import connected
 from bus.records import Records
 from contracts import subjects
@@ -187,32 +187,24 @@ Measured = dict[tuple[int, int], list[tuple[float, float]]]
 async def measure() -> Measured:
     """Measure both in turns."""
     found: Measured = {}
-    with tempfile.TemporaryDirectory() as folder:
-        given = settings.load({"ADGENX_DATA_DIR": folder, "HOME": folder})
-        async with embedded.stack(given, sync_always=True) as servers:
-            here = servers.settings
-            async with connected(here, "bench") as bus:
-                await topology.ensure(bus)
-                connect = {
-                    "servers": here.nats_url,
-                    "user": here.nats_user,
-                    "password": here.nats_password.reveal(),
-                }
-                nc = await nats.connect(**connect)
-                await floor.prepare(connect)
-                with floor.running(connect, shelf(here)), services(here), coordinator(here):
-                    await announced(here)
-                    await _consumer(bus)
-                    ours = _Ours(nc, bus)
-                    rounds = [(1, 12), *((1, size) for size in SIZES), (MANY, EACH)]
-                    for turn, (count, size) in enumerate(rounds):
-                        found[count, size] = []  # the first turn only warms everything up
-                        for repeat in range(REPEATS):
-                            names = [f"c{turn}-{repeat}-{n}" for n in range(count)]
-                            steps = count * size / 1000
-                            low = await bare(nc, names, size) / steps
-                            found[count, size].append((low, await ours.run(names, size) / steps))
-                await nc.close()
+    async with fresh() as servers, connected(servers.settings, "bench") as bus:
+        here = servers.settings
+        connect = connect_of(here)
+        nc = await nats.connect(**connect)
+        await floor.prepare(connect)
+        with floor.running(connect, shelf(here)), services(here), coordinator(here):
+            await announced(here)
+            await _consumer(bus)
+            ours = _Ours(nc, bus)
+            rounds = [(1, 12), *((1, size) for size in SIZES), (MANY, EACH)]
+            for turn, (count, size) in enumerate(rounds):
+                found[count, size] = []  # the first turn only warms everything up
+                for repeat in range(REPEATS):
+                    names = [f"c{turn}-{repeat}-{n}" for n in range(count)]
+                    steps = count * size / 1000
+                    low = await bare(nc, names, size) / steps
+                    found[count, size].append((low, await ours.run(names, size) / steps))
+        await nc.close()
     return found
 
 

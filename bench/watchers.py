@@ -10,18 +10,16 @@ import asyncio
 import multiprocessing as mp
 import os
 import statistics
-import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import nats
 from nats.aio.msg import Msg
 
-from bus import embedded, settings, topology
-from bus.connection import connected
+from bench.floor import Connect
+from bench.servers import connect_of, fresh
 from contracts import events, subjects
 
 WATCHERS = 1000
@@ -49,11 +47,11 @@ class Row(msgspec.Struct, frozen=True):
     cpu_us: float
 
 
-def _watch(connect: dict[str, Any], subject: str, pipe: Connection) -> None:
+def _watch(connect: Connect, subject: str, pipe: Connection) -> None:
     asyncio.run(_watching(connect, subject, pipe))
 
 
-async def _watching(connect: dict[str, Any], subject: str, pipe: Connection) -> None:
+async def _watching(connect: Connect, subject: str, pipe: Connection) -> None:
     """Subscribe many times on one connection; say so, and at the end what was heard."""
     nc = await nats.connect(**connect)
     count = 0
@@ -75,7 +73,7 @@ async def _watching(connect: dict[str, Any], subject: str, pipe: Connection) -> 
     await nc.close()
 
 
-async def once(connect: dict[str, Any], server_pid: int, way: str) -> Row:
+async def once(connect: Connect, server_pid: int, way: str) -> Row:
     """Measure one way once."""
     prefix = "bench.progress" if way == "plain" else "adgenx.progress"
     subject = subjects.progress("default", "watched", "*").replace("adgenx.progress", prefix)
@@ -135,22 +133,12 @@ def _cpu_seconds(pid: int) -> float:
 async def run() -> list[Row]:
     """Measure both ways, in turns."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        given = settings.load({"ADGENX_DATA_DIR": folder, "HOME": folder})
-        async with embedded.stack(given) as servers:
-            found = servers.settings
-            async with connected(found, "bench") as bus:
-                await topology.ensure(bus)
-            connect = {
-                "servers": found.nats_url,
-                "user": found.nats_user,
-                "password": found.nats_password.reveal(),
-            }
-            server_pid = servers.nats.process.pid
-            assert server_pid is not None
-            for repeat in range(REPEATS):
-                ways = ("plain", "progress") if repeat % 2 else ("progress", "plain")
-                rows += [await once(connect, server_pid, way) for way in ways]
+    async with fresh() as servers:
+        server_pid = servers.nats.process.pid
+        assert server_pid is not None
+        for repeat in range(REPEATS):
+            ways = ("plain", "progress") if repeat % 2 else ("progress", "plain")
+            rows += [await once(connect_of(servers.settings), server_pid, way) for way in ways]
     return rows
 
 

@@ -143,13 +143,13 @@ class _Pull:
             self._inbox = self._bus.nc.new_inbox()
             self._asked = 0
             self._heard_at = time.monotonic()
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, OSError):
                 self._subscription = await self._bus.nc.subscribe(self._inbox, cb=self._receive)
         await self._refill()
 
     async def _leave(self) -> None:
         if self._subscription is not None:
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, OSError):
                 await self._subscription.unsubscribe()
             self._subscription = None
 
@@ -165,7 +165,7 @@ class _Pull:
             "expires": int(EXPIRES_SECONDS * _NANO),
             "idle_heartbeat": int(HEARTBEAT_SECONDS * _NANO),
         }
-        with contextlib.suppress(nats.errors.Error):  # the reconnection asks anew
+        with contextlib.suppress(nats.errors.Error, OSError):  # the reconnection asks anew
             await self._bus.nc.publish(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer}",
                 msgspec.json.encode(body),

@@ -10,7 +10,7 @@ import msgspec
 import nats.errors
 from nats.js.api import Header
 
-from bus.gate import StoredMessage, read_direct
+from bus.gate import StoredMessage, ask, read_direct
 from contracts.errors import UnknownOutcomeError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contracts.subjects import Stream
 
 BATCH = 1000
+MOST_SUBJECTS = 1024
+"""The server's own limit for the last messages of one call."""
 BATCH_BYTES = 16 * 1024 * 1024
 LIST_ATTEMPTS = 3
 
@@ -44,14 +46,8 @@ async def after(
     For streams that keep what they are given. With `most`, about so many of them at a time; raises
     UnknownOutcomeError when the server does not answer.
     """
-    found: list[Msg] = []
-    query: dict[str, object] = {"next_by_subj": subject, "batch": BATCH, "max_bytes": BATCH_BYTES}
-    while True:
-        batch, end = await _batch(bus, stream, {**query, "seq": sequence + 1})
-        found += batch
-        if int(end.get("Nats-Num-Pending", "0")) == 0 or 0 < most <= len(found):
-            return [m for m in map(read_direct, found) if m is not None]
-        sequence = int(end["Nats-Last-Sequence"])
+    found = await _walk(bus, stream, {"next_by_subj": subject}, sequence, most)
+    return [m for m in map(read_direct, found) if m is not None]
 
 
 async def next_of(
@@ -62,60 +58,38 @@ async def next_of(
     Raises UnknownOutcomeError when the server does not answer.
     """
     query = msgspec.json.encode({"next_by_subj": subject, "seq": sequence + 1})
-    try:
-        answer = await bus.request(f"$JS.API.DIRECT.GET.{stream}", query)
-    except (nats.errors.Error, OSError) as error:
-        raise UnknownOutcomeError(f"reading {stream} after {sequence}: {error}") from error
-    return read_direct(answer)
+    doing = f"reading {stream} after {sequence}"
+    return read_direct(await ask(bus, doing, f"$JS.API.DIRECT.GET.{stream}", query))
 
 
 async def messages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
     """Return the raw answers: one call up to 1024 subjects, pages of 1000 above.
 
-    A subject that changes meanwhile may come twice; the newer one has the higher sequence.
+    A subject that changes meanwhile may come twice; the newer one has the higher sequence. It
+    moves behind whoever walks the stream by sequence, and so cannot be missed.
     """
     try:
-        return await _multi_last(bus, stream, subject)
-    except _TooManyError:
-        return await _pages(bus, stream, subject)
+        return await _walk(bus, stream, {"multi_last": [subject], "batch": MOST_SUBJECTS})
+    except _TooManyError:  # with history 1 every message is the last of its subject
+        return await _walk(bus, stream, {"next_by_subj": subject})
 
 
-async def _multi_last(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
-    """Ask for the last message of every subject that matches; _TooManyError above 1024."""
-    found: list[Msg] = []
-    query: dict[str, object] = {
-        "multi_last": [subject],
-        "batch": BATCH + 24,
-        "max_bytes": BATCH_BYTES,
-    }
-    while True:
-        batch, end = await _batch(bus, stream, query)
-        found += batch
-        if int(end.get("Nats-Num-Pending", "0")) == 0:
-            return found
-        # The bytes ran out before the subjects: go on behind the last one, but not as of the same
-        # instant (`up_to_seq`): what was replaced since is gone, its successor would be cut off.
-        query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+async def _walk(
+    bus: Bus, stream: Stream | str, query: dict[str, object], sequence: int = 0, most: int = 0
+) -> list[Msg]:
+    """Ask behind a sequence until nothing is left, or `most` are found; _TooManyError.
 
-
-async def _pages(bus: Bus, stream: Stream | str, subject: str) -> list[Msg]:
-    """Walk the stream by sequence: with history 1 every message is the last of its subject.
-
-    A record that is changed meanwhile moves behind the walker, and so cannot be missed.
+    Each further call goes on behind the last answer, but not as of the same instant (`up_to_seq`):
+    what was replaced since is gone, its successor would be cut off.
     """
     found: list[Msg] = []
-    query: dict[str, object] = {
-        "next_by_subj": subject,
-        "batch": BATCH,
-        "max_bytes": BATCH_BYTES,
-        "seq": 1,
-    }
+    query = {"batch": BATCH, "max_bytes": BATCH_BYTES, **query}
     while True:
-        batch, end = await _batch(bus, stream, query)
+        batch, end = await _batch(bus, stream, {**query, "seq": sequence + 1})
         found += batch
-        if int(end.get("Nats-Num-Pending", "0")) == 0:
+        if int(end.get("Nats-Num-Pending", "0")) == 0 or 0 < most <= len(found):
             return found
-        query["seq"] = int(end["Nats-Last-Sequence"]) + 1
+        sequence = int(end["Nats-Last-Sequence"])
 
 
 async def _batch(

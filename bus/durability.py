@@ -29,6 +29,15 @@ def syncfs(folder: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+def fsync(path: str | os.PathLike[str]) -> None:
+    """Flush a file, or a folder's list of names; blocks. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Syncer:
     """Groups syncs: one flush covers every put that returned before it began.
 

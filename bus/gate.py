@@ -145,6 +145,14 @@ async def _store(
     return _judge(subject, ack.error)
 
 
+async def ask(bus: Bus, doing: str, subject: str, payload: bytes = b"") -> Msg:
+    """Ask the server; without an answer raises UnknownOutcomeError, which says what was `doing`."""
+    try:
+        return await bus.request(subject, payload)
+    except (nats.errors.Error, OSError) as error:
+        raise UnknownOutcomeError(f"{doing}: {error or type(error).__name__}") from error
+
+
 async def _nobody_listens(bus: Bus, subject: str) -> SubjectRefusedError | UnknownOutcomeError:
     """Tell a subject that no stream takes from a stream whose leader is away for a moment."""
     try:
@@ -182,11 +190,9 @@ async def publish_once(bus: Bus, subject: str, payload: bytes) -> Published:
 
 async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
     """Remove one message by its sequence, never by subject; False if it was gone already."""
+    doing = f"removing {stream} {sequence}"
     body = msgspec.json.encode({"seq": sequence, "no_erase": True})
-    try:
-        message = await bus.request(f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
-    except (nats.errors.Error, OSError) as error:
-        raise UnknownOutcomeError(f"removing {stream} {sequence}: {error}") from error
+    message = await ask(bus, doing, f"$JS.API.STREAM.MSG.DELETE.{stream}", body)
     answer = _answer.decode(message.data)
     if answer.error is None:
         return True
@@ -194,18 +200,14 @@ async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
         return False
     if answer.error.err_code == DELETE_FAILED and answer.error.description in _GONE:
         return False
-    raise UnknownOutcomeError(
-        f"removing {stream} {sequence}: {answer.error.err_code} {answer.error.description}"
-    )
+    raise UnknownOutcomeError(f"{doing}: {answer.error.err_code} {answer.error.description}")
 
 
 async def last(bus: Bus, stream: Stream | str, subject: str) -> StoredMessage | None:
     """Return the last message of a subject, or None (direct get)."""
-    try:
-        message = await bus.request(f"$JS.API.DIRECT.GET.{stream}.{subject}")
-    except (nats.errors.Error, OSError) as error:
-        raise UnknownOutcomeError(f"reading {subject}: {error}") from error
-    return read_direct(message)
+    return read_direct(
+        await ask(bus, f"reading {subject}", f"$JS.API.DIRECT.GET.{stream}.{subject}")
+    )
 
 
 def read_direct(message: Msg) -> StoredMessage | None:

@@ -16,13 +16,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-import nats.errors
 import structlog
 
-from bus import gate
+from bus import gate, survey
 from bus.direct import next_of
-from contracts.errors import TransientError, UnknownOutcomeError
+from contracts.errors import TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,28 +40,6 @@ class Leftover(NamedTuple):
     subject: str
     sequence: int
     stored_at: float
-
-
-class _Position(msgspec.Struct):
-    stream_seq: int = 0
-
-
-class _Config(msgspec.Struct):
-    filter_subject: str = ""
-    filter_subjects: list[str] | None = None
-
-
-class _Consumer(msgspec.Struct):
-    config: _Config
-    ack_floor: _Position
-
-
-class _Answer(msgspec.Struct):
-    consumers: list[_Consumer] | None = None
-    total: int = 0
-
-
-_decoder = msgspec.json.Decoder(_Answer)
 
 
 class Gleaner:
@@ -102,10 +78,9 @@ async def leftovers(bus: Bus, stream: Stream | str) -> set[Leftover]:
     Raises UnknownOutcomeError when the server does not answer.
     """
     found: set[Leftover] = set()
-    for consumer in await _consumers(bus, stream):
-        filters = consumer.config.filter_subjects or [consumer.config.filter_subject or ">"]
-        for pattern in filters:
-            found |= await _up_to(bus, stream, pattern, consumer.ack_floor.stream_seq)
+    for consumer in await survey.consumers(bus, stream):
+        for pattern in consumer.filters:
+            found |= await _up_to(bus, stream, pattern, consumer.ack_floor)
     return found
 
 
@@ -120,19 +95,3 @@ async def _up_to(bus: Bus, stream: Stream | str, pattern: str, floor: int) -> se
         sequence = message.sequence
         found.add(Leftover(message.subject, sequence, message.stored_at))
     return found
-
-
-async def _consumers(bus: Bus, stream: Stream | str) -> list[_Consumer]:
-    found: list[_Consumer] = []
-    while True:
-        body = msgspec.json.encode({"offset": len(found)})
-        try:
-            message = await bus.request(f"$JS.API.CONSUMER.LIST.{stream}", body)
-        except (nats.errors.Error, OSError) as error:
-            raise UnknownOutcomeError(f"listing consumers of {stream}: {error}") from error
-        answer = _decoder.decode(message.data)
-        if answer.consumers is None:
-            raise UnknownOutcomeError(f"listing consumers of {stream}: the server refuses")
-        found += answer.consumers
-        if len(found) >= answer.total or not answer.consumers:
-            return found

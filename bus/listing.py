@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import nats.errors
 
+from bus.gate import ask
 from contracts.errors import UnknownOutcomeError
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ async def subjects_in(bus: Bus, stream: Stream | str, pattern: str = ">") -> lis
     found: list[str] = []
     while True:
         body = msgspec.json.encode({"subjects_filter": pattern, "offset": len(found)})
-        try:
-            message = await bus.request(f"$JS.API.STREAM.INFO.{stream}", body)
-        except (nats.errors.Error, OSError) as error:
-            raise UnknownOutcomeError(f"listing {stream}: {error}") from error
+        message = await ask(bus, f"listing {stream}", f"$JS.API.STREAM.INFO.{stream}", body)
         answer = _decoder.decode(message.data)
         if answer.state is None:
             raise UnknownOutcomeError(f"listing {stream}: the server refuses")

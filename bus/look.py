@@ -12,8 +12,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bus import device, survey
+from bus.direct import next_of
 from bus.listing import subjects_in
-from bus.picture import Delivering, Picture, Provider, Queue, Stored, merged, summed
+from bus.picture import Picture, Provider, Queue, merged, summed
 from bus.records import Records
 from contracts import subjects
 from contracts.governance import BreakerRecord, BudgetRecord, FlagRecord
@@ -53,29 +54,11 @@ async def look(bus: Bus) -> Picture:
         at=now,
         providers=seen,
         queues=await _queues(bus, listed, seen),
-        streams=[
-            Stored(
-                stream=s.name,
-                messages=s.messages,
-                last_sequence=s.last_sequence,
-                size_bytes=s.size_bytes,
-                limit_bytes=s.limit_bytes,
-            )
-            for s in listed
-        ],
-        consumers=[
-            Delivering(
-                stream=c.stream,
-                consumer=c.name,
-                pending=c.pending,
-                in_hand=c.in_hand,
-                delivered=c.delivered,
-            )
-            for c in consuming
-        ],
+        streams=listed,
+        consumers=consuming,
         stuck=await _stuck(bus, listed, consuming),
         budgets=summed({r.key: r.value for r in budgets}),
-        campaigns_open=sum(s.messages for s in listed if s.name == f"KV_{Bucket.OPEN}"),
+        campaigns_open=sum(s.messages for s in listed if s.stream == f"KV_{Bucket.OPEN}"),
         memory_available_bytes=device.memory_available_bytes(),
         disks={name: device.disk_used_ratio(folder) for name, folder in folders.items()},
     )
@@ -83,14 +66,14 @@ async def look(bus: Bus) -> Picture:
 
 async def _server(bus: Bus) -> tuple[list[StreamState], list[ConsumerState]]:
     listed = await survey.streams(bus)
-    found = await asyncio.gather(*(survey.consumers(bus, s.name) for s in listed if s.consumers))
+    found = await asyncio.gather(*(survey.consumers(bus, s.stream) for s in listed if s.consumers))
     return listed, [consumer for group in found for consumer in group]
 
 
 async def _stuck(
     bus: Bus, listed: list[StreamState], consuming: list[ConsumerState]
 ) -> dict[str, int]:
-    queues = [s.name for s in listed if s.work_queue]
+    queues = [s.stream for s in listed if s.work_queue]
     found = {name: survey.unassigned(listed, consuming, name) for name in queues}
     if not any(found.values()):
         return found
@@ -101,7 +84,7 @@ async def _stuck(
 
 async def _queues(bus: Bus, listed: list[StreamState], providers: list[Provider]) -> list[Queue]:
     """Return every queue that holds something, and the empty ones that always exist."""
-    there = {s.name: s.messages for s in listed}
+    there = {s.stream: s.messages for s in listed}
     wanted: list[tuple[Stream, str, int, str]] = []
     for stream, patterns in (
         (Stream.REQUESTS, {t: subjects.request("*", t, "*", "*") for t in subjects.REQUEST_TOKENS}),
@@ -114,7 +97,7 @@ async def _queues(bus: Bus, listed: list[StreamState], providers: list[Provider]
         unknown = {k: subjects.job_filter(k) for k in counts if k not in patterns}
         wanted += [(stream, k, counts[k], p) for k, p in (patterns | unknown).items()]
     for stream in (Stream.CONTROL, Stream.DEAD):
-        wanted.append((stream, "", there.get(stream, 0), "adgenx.>"))
+        wanted.append((stream, "", there.get(stream, 0), ">"))
     ages = await asyncio.gather(
         *(_age(bus, stream, pattern) for stream, _, depth, pattern in wanted if depth)
     )
@@ -133,8 +116,8 @@ async def _queues(bus: Bus, listed: list[StreamState], providers: list[Provider]
 
 
 async def _age(bus: Bus, stream: Stream, pattern: str) -> float:
-    stored_at = await survey.oldest_at(bus, stream, pattern)
-    return max(0.0, time.time() - stored_at) if stored_at else 0.0
+    oldest = await next_of(bus, stream, pattern, 0)
+    return max(0.0, time.time() - oldest.stored_at) if oldest else 0.0
 
 
 def _targets(providers: list[Provider]) -> dict[tuple[Stream, str], float]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from bus.survey import ConsumerState, StreamState
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord, FlagRecord
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Stream
-
-if TYPE_CHECKING:
-    from bus.survey import ConsumerState
 
 SILENT_SECONDS = 60.0
 """A worker announces itself every few seconds; after so long without a word something is wrong."""
@@ -65,34 +61,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     reserved: float = 0.0
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream or a bucket: how much of what it may hold."""
-
-    stream: str
-    messages: int
-    last_sequence: int
-    size_bytes: int
-    limit_bytes: int
-
-
-class Delivering(msgspec.Struct, frozen=True, kw_only=True):
-    """A durable consumer."""
-
-    stream: str
-    consumer: str
-    pending: int
-    in_hand: int
-    delivered: int
-
-
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one look has found; `at` is Unix seconds."""
 
     at: float
     providers: list[Provider] = []
     queues: list[Queue] = []
-    streams: list[Stored] = []
-    consumers: list[Delivering] = []
+    streams: list[StreamState] = []
+    consumers: list[ConsumerState] = []
     stuck: dict[str, int] = {}
     budgets: list[Budget] = []
     campaigns_open: int = 0
@@ -110,7 +86,7 @@ def merged(
     off: frozenset[str],
 ) -> list[Provider]:
     """Return one entry for each model service, by name. Pure."""
-    in_flight = {c.name: c.in_hand for c in consuming if c.stream == Stream.JOBS}
+    in_flight = {c.consumer: c.in_hand for c in consuming if c.stream == Stream.JOBS}
     workers: dict[str, list[ServiceRecord]] = {}
     for record in announced:
         workers.setdefault(record.manifest.name, []).append(record)

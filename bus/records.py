@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
-import nats.errors
 
 from bus import direct, gate
 from bus.gate import WrongSequence
@@ -79,13 +78,7 @@ class Records(Generic[R]):
 
     async def get(self, key: str) -> Record[R] | None:
         """Return the record, or None."""
-        try:
-            message = await self._bus.request(
-                f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{check_key(key)}"
-            )
-        except (nats.errors.Error, OSError) as error:
-            raise UnknownOutcomeError(f"reading {self._bucket} {key}: {error}") from error
-        return self._record(message)
+        return self._record(await self._read(check_key(key)))
 
     async def create(self, key: str, value: R) -> int | Conflict:
         """Write the first value of a key; return its revision."""
@@ -147,13 +140,12 @@ class Records(Generic[R]):
 
     async def _marker(self, key: str) -> int | None:
         """Return the revision of a deletion marker, or None if there is a value or nothing."""
-        subject = f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{key}"
-        try:
-            message = await self._bus.request(subject)
-        except (nats.errors.Error, OSError) as error:
-            raise UnknownOutcomeError(f"reading {self._bucket} {key}: {error}") from error
-        headers = message.headers or {}
+        headers = (await self._read(key)).headers or {}
         return int(headers["Nats-Sequence"]) if OPERATION in headers else None
+
+    async def _read(self, key: str) -> Msg:
+        subject = f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{key}"
+        return await gate.ask(self._bus, f"reading {self._bucket} {key}", subject)
 
     def _record(self, message: Msg) -> Record[R] | None:
         stored = gate.read_direct(message)

@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import nats.errors
 
-from bus import gate
+from bus.gate import ask
 from contracts.errors import UnknownOutcomeError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bus.connection import Bus
     from contracts.subjects import Stream
+
+T = TypeVar("T")
 
 WORK_QUEUE = "workqueue"
 
 
-class StreamState(NamedTuple):
-    """One stream. `limit_bytes` is 0 for none; `consumers` counts them."""
-
-    name: str
-    messages: int
-    size_bytes: int
-    limit_bytes: int
-    last_sequence: int
-    consumers: int
-    work_queue: bool
-
-
-class ConsumerState(NamedTuple):
-    """One consumer: messages not delivered yet, and those in somebody's hands."""
+class StreamState(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream or a bucket: how much of what it may hold. `limit_bytes` is 0 for none;
+    `consumers` counts them.
+    """
 
     stream: str
-    name: str
+    messages: int
+    last_sequence: int
+    size_bytes: int
+    limit_bytes: int
+    consumers: int = 0
+    work_queue: bool = False
+
+
+class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer: messages not delivered yet, and those in somebody's hands. It counts all that
+    its filters match up to `ack_floor`, a sequence of the stream, as acknowledged.
+    """
+
+    stream: str
+    consumer: str
     pending: int
     in_hand: int
     delivered: int
+    ack_floor: int
+    filters: list[str]
 
 
 class _Config(msgspec.Struct):
@@ -57,14 +66,22 @@ class _Stream(msgspec.Struct):
     state: _State
 
 
-class _Delivered(msgspec.Struct):
+class _Sequences(msgspec.Struct):
     consumer_seq: int = 0
+    stream_seq: int = 0
+
+
+class _Filters(msgspec.Struct):
+    filter_subject: str = ""
+    filter_subjects: list[str] | None = None
 
 
 class _Consumer(msgspec.Struct):
     stream_name: str
     name: str
-    delivered: _Delivered
+    config: _Filters
+    delivered: _Sequences
+    ack_floor: _Sequences
     num_ack_pending: int = 0
     num_pending: int = 0
 
@@ -81,64 +98,48 @@ _page = msgspec.json.Decoder(_Page)
 
 async def streams(bus: Bus) -> list[StreamState]:
     """Return every stream, the buckets' included; raises UnknownOutcomeError."""
-    found: list[_Stream] = []
-    while True:
-        page = await _ask(bus, "$JS.API.STREAM.LIST", len(found))
-        found += page.streams or []
-        if len(found) >= page.total or not page.streams:
-            return [
-                StreamState(
-                    s.config.name,
-                    s.state.messages,
-                    s.state.bytes,
-                    max(0, s.config.max_bytes),
-                    s.state.last_seq,
-                    s.state.consumer_count,
-                    s.config.retention == WORK_QUEUE,
-                )
-                for s in found
-            ]
+    return [
+        StreamState(
+            stream=s.config.name,
+            messages=s.state.messages,
+            last_sequence=s.state.last_seq,
+            size_bytes=s.state.bytes,
+            limit_bytes=max(0, s.config.max_bytes),
+            consumers=s.state.consumer_count,
+            work_queue=s.config.retention == WORK_QUEUE,
+        )
+        for s in await _listed(bus, "$JS.API.STREAM.LIST", lambda page: page.streams)
+    ]
 
 
 async def consumers(bus: Bus, stream: Stream | str) -> list[ConsumerState]:
     """Return a stream's consumers; raises UnknownOutcomeError."""
-    found: list[_Consumer] = []
+    subject = f"$JS.API.CONSUMER.LIST.{stream}"
+    return [
+        ConsumerState(
+            stream=c.stream_name,
+            consumer=c.name,
+            pending=c.num_pending,
+            in_hand=c.num_ack_pending,
+            delivered=c.delivered.consumer_seq,
+            ack_floor=c.ack_floor.stream_seq,
+            filters=c.config.filter_subjects or [c.config.filter_subject or ">"],
+        )
+        for c in await _listed(bus, subject, lambda page: page.consumers)
+    ]
+
+
+async def _listed(bus: Bus, subject: str, part: Callable[[_Page], list[T] | None]) -> list[T]:
+    found: list[T] = []
     while True:
-        page = await _ask(bus, f"$JS.API.CONSUMER.LIST.{stream}", len(found))
-        found += page.consumers or []
-        if len(found) >= page.total or not page.consumers:
-            return [
-                ConsumerState(
-                    c.stream_name,
-                    c.name,
-                    c.num_pending,
-                    c.num_ack_pending,
-                    c.delivered.consumer_seq,
-                )
-                for c in found
-            ]
-
-
-async def oldest_at(bus: Bus, stream: Stream | str, pattern: str) -> float:
-    """Return when the oldest matching message was stored, in Unix seconds; 0 if there is none."""
-    body = msgspec.json.encode({"seq": 1, "next_by_subj": pattern})
-    try:
-        message = await bus.request(f"$JS.API.DIRECT.GET.{stream}", body)
-    except (nats.errors.Error, OSError) as error:
-        raise UnknownOutcomeError(f"reading {stream}: {error}") from error
-    found = gate.read_direct(message)
-    return found.stored_at if found else 0.0
-
-
-async def _ask(bus: Bus, subject: str, offset: int) -> _Page:
-    try:
-        message = await bus.request(subject, msgspec.json.encode({"offset": offset}))
-    except (nats.errors.Error, OSError) as error:
-        raise UnknownOutcomeError(f"{subject}: {error}") from error
-    page = _page.decode(message.data)
-    if page.error is not None:
-        raise UnknownOutcomeError(f"{subject}: {page.error.get('description', 'refused')}")
-    return page
+        message = await ask(bus, subject, subject, msgspec.json.encode({"offset": len(found)}))
+        page = _page.decode(message.data)
+        if page.error is not None:
+            raise UnknownOutcomeError(f"{subject}: {page.error.get('description', 'refused')}")
+        more = part(page) or []
+        found += more
+        if len(found) >= page.total or not more:
+            return found
 
 
 def unassigned(listed: list[StreamState], consuming: list[ConsumerState], stream: str) -> int:
@@ -146,5 +147,5 @@ def unassigned(listed: list[StreamState], consuming: list[ConsumerState], stream
     filters them, or the server has given them up.
     """
     held = sum(c.pending + c.in_hand for c in consuming if c.stream == stream)
-    there = sum(s.messages for s in listed if s.name == stream)
+    there = sum(s.messages for s in listed if s.stream == stream)
     return max(0, there - held)

@@ -119,26 +119,26 @@ STREAMS = (
     ),
     StreamSpec(
         name=Stream.JOBS,
-        subjects=("adgenx.job.*.*",),
+        subjects=(subjects.all_jobs(),),
         retention=RetentionPolicy.WORK_QUEUE,
         max_bytes=256 * MIB,
     ),
     StreamSpec(
         name=Stream.EVENTS,
-        subjects=("adgenx.evt.>",),
+        subjects=(subjects.all_events(),),
         max_bytes=4 * GIB,
         max_age_seconds=30 * DAY,
     ),
-    StreamSpec(name=Stream.LEDGER, subjects=("adgenx.charge.*.*.*",)),
+    StreamSpec(name=Stream.LEDGER, subjects=(subjects.charge("*", "*", "*"),)),
     StreamSpec(
         name=Stream.PROGRESS,
-        subjects=("adgenx.progress.*.*.*",),
+        subjects=(subjects.progress("*", "*", "*"),),
         storage=StorageType.MEMORY,
         discard=DiscardPolicy.OLD,  # the last value is the only one that is wanted
         max_bytes=64 * MIB,
         max_age_seconds=3600,
     ),
-    StreamSpec(name=Stream.DEAD, subjects=("adgenx.dead.*.*",), max_bytes=256 * MIB),
+    StreamSpec(name=Stream.DEAD, subjects=(subjects.dead("*", "*"),), max_bytes=256 * MIB),
 )
 
 BUCKETS = (

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from bus.durability import fsync
 from contracts.errors import AdgenxError
 from contracts.identity import check_id
 from contracts.webhook_signature import new_key
@@ -113,12 +114,15 @@ def _read(path: Path) -> list[SigningKey] | None:
 
 
 def _write(path: Path, keys: list[SigningKey]) -> None:
-    """Replace the file whole: a reader sees the old keys or the new ones, also after a crash."""
+    """Replace the file whole: a reader sees the old keys or the new ones, also after a crash.
+
+    Once this has returned it is the new ones, also after a power cut: somebody was told of them.
+    """
     fresh = path.with_suffix(".part")
     fresh.unlink(missing_ok=True)
     descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(keys))
-        file.flush()
-        os.fsync(file.fileno())
+    fsync(fresh)
     fresh.replace(path)
+    fsync(path.parent)

@@ -55,7 +55,7 @@ def trash_prefix(key: str) -> str:
     for a key that is no artifact's.
     """
     tenant, _, rest = key.partition("/sha256/")
-    return f"{tenant}/trash/{rest[-64:]}/" if rest else ""
+    return f"{tenant}/trash/{rest[-_SHA256_CHARACTERS:]}/" if rest else ""
 
 
 def trash_key(key: str, taken_at: float, token: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 from contracts.artifacts import ArtifactRef
 from contracts.capability import Capability, Tier
-from contracts.errors import ErrorInfo
+from contracts.errors import ErrorInfo, PoisonError
 from contracts.requests import Request
 
 
@@ -37,13 +37,20 @@ class Made(StrEnum):
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One service's try at a request; `starts` counts starts of its child process, `failures` are
-    those of its starts that were tried again.
+    those of them that were lost, as far as anybody could say so.
     """
 
     service: str
     starts: int = 0
     error: ErrorInfo | None = None
     failures: list[ErrorInfo] = []
+
+    @property
+    def retried(self) -> list[ErrorInfo]:
+        """Failures after which it was started again: all but a last one that ended the try."""
+        poisoned = self.error is not None and self.error.code == PoisonError.code
+        last = poisoned or len(self.failures) >= self.starts
+        return self.failures[:-1] if last else self.failures
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -6,6 +6,10 @@ from typing import Annotated
 
 import msgspec
 
+STATE_KEY = "-"
+"""Key of the sweep's own record; no tenant is called so."""
+WANTED_KEY = f"{STATE_KEY}.wanted"
+
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 

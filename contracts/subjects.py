@@ -236,6 +236,11 @@ def event(tenant: str, campaign_id: str, request_id: str, name: str) -> str:
     return f"adgenx.evt.{tenant}.{campaign_id}.{request_id}.{name}"
 
 
+def all_events() -> str:
+    """Every event."""
+    return "adgenx.evt.>"
+
+
 def campaign_events(tenant: str, campaign_id: str) -> str:
     """Every event of one campaign."""
     return f"adgenx.evt.{tenant}.{campaign_id}.>"

@@ -15,7 +15,7 @@ import msgspec
 
 from contracts import canonical, events, subjects
 from contracts.artifacts import ArtifactRef, artifact_key
-from contracts.brief import Brief, named_shots
+from contracts.brief import Brand, Brief, Product, named_shots
 from contracts.campaign import CampaignRecord, Cancel, RerunCampaign, RunCampaign
 from contracts.capability import Capability, Tier
 from contracts.codec import decode_input, encode
@@ -37,6 +37,16 @@ from services.coordinator.telling import Once
 from services.coordinator.world import Campaign, World
 
 TENANT = "acme"
+KEY = f"{TENANT}.k"
+"""Key of the campaign that the tests are about."""
+BRIEF = Brief(
+    campaign="k",
+    brand=Brand(name="Kestrel"),
+    product=Product(name="Kestrel", what="cold brew"),
+    placements=["display_300x250"],
+    locales=["en-US"],
+)
+CHANGED = msgspec.structs.replace(BRIEF, headlines={"hook": "Wake up"})
 MAKER = Provenance(service="fake", model="fake", revision="1", licence="Apache-2.0")
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from coordinator_double import LOST, TENANT, MemoryWorld, Router, Stored
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from contracts import subjects
 from contracts.errors import TransientError
@@ -17,6 +19,10 @@ from services.coordinator.reception import Message
 
 Client = Sequence[tuple[int, Callable[[], None]]]
 AT = 1_790_000_000.0
+SCHEDULES = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+seeds = st.integers(0, 2**32 - 1)
 
 
 class Coordinators:

@@ -5,32 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from service_folder import write_folder
+
 from bus.worker.folder import ServiceFolder, open_folder
+from contracts.manifest import CostSection, ResourceSection
 from contracts.requests import GenerateImage
 
 NAME = "scripted"
-
-MANIFEST = """
-name = "{name}"
-version = "1.0.0"
-tier = "draft"
-accepts = ["generate_image.v1"]
-
-[model]
-name = "scripted"
-licence = "Apache-2.0"
-commercial_use = true
-
-[resources]
-memory_gb = {memory_gb}
-concurrency = {concurrency}
-stall_seconds = {stall_seconds}
-max_attempts = {max_attempts}
-keep_receipt = {keep_receipt}
-
-[cost]
-per_run = 0.25
-"""
 
 MODEL = """
 import json, os, time
@@ -173,18 +154,15 @@ def write_service(
 ) -> ServiceFolder:
     """Write the folder and open it."""
     folder = parent / name
-    folder.mkdir(parents=True)
-    manifest = MANIFEST.format(
-        name=name,
+    resources = ResourceSection(
+        memory_gb=memory_gb,
         concurrency=concurrency,
         stall_seconds=stall_seconds,
         max_attempts=max_attempts,
-        keep_receipt=str(keep_receipt).lower(),
-        memory_gb=memory_gb,
+        keep_receipt=keep_receipt,
     )
-    (folder / "service.toml").write_text(manifest, encoding="utf-8")
-    (folder / "model.py").write_text(MODEL, encoding="utf-8")
-    (folder / "acts.py").write_text(ACTS, encoding="utf-8")
+    files = {"model.py": MODEL, "acts.py": ACTS}
+    write_folder(folder, ("generate_image",), files, resources, CostSection(per_run=0.25))
     return open_folder(folder)
 
 

@@ -72,29 +72,27 @@ class Holding:
         self._bus = bus
         self._changes = subject_of(Bucket.RUNS, f"{service}.*")
         self._still_mine = still_mine
-        self._watched: dict[str, Hold] = {}
+        # Not by key: one of them may have been superseded by a later delivery to this very worker.
+        self._watched: set[Hold] = set()
         self._some = asyncio.Event()
         self._listening: Subscription | None = None
         self._looks: set[asyncio.Task[None]] = set()
         self._beat_seconds = bus.settings.ack_wait_seconds / BEATS_PER_ACK_WAIT
         self._tick_seconds = min(LONGEST_TICK_SECONDS, self._beat_seconds / 2)
 
-    def __len__(self) -> int:
-        return len(self._watched)
-
     @contextlib.contextmanager
     def watching(self, hold: Hold) -> Iterator[None]:
         """Watch a job for the length of a block, in which nothing may write its record."""
         now = asyncio.get_running_loop().time()
         hold.since = hold.beat_at = hold.look_at = now
-        self._watched[hold.claim.key] = hold
+        self._watched.add(hold)
         self._some.set()
         if self._bus.stopping.is_set():
             hold.stop()
         try:
             yield
         finally:
-            del self._watched[hold.claim.key]
+            self._watched.discard(hold)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -114,7 +112,7 @@ class Holding:
             await self._listen(on=False)
 
     async def _tick(self, now: float) -> None:
-        lasting = [h for h in self._watched.values() if now - h.since >= self._tick_seconds / 2]
+        lasting = [h for h in self._watched if now - h.since >= self._tick_seconds / 2]
         if await self._listen(on=bool(lasting)):
             for hold in lasting:  # for what was written before anybody listened
                 self._look(hold, now)
@@ -132,7 +130,7 @@ class Holding:
         """Listen to the service's records or leave off; say whether it has just begun."""
         if on is (self._listening is not None):
             return False
-        with contextlib.suppress(nats.errors.Error):  # the next tick tries again
+        with contextlib.suppress(nats.errors.Error, OSError):  # the next tick tries again
             if on:
                 self._listening = await self._bus.nc.subscribe(self._changes, cb=self._changed)
             elif self._listening is not None:
@@ -157,7 +155,7 @@ class Holding:
                 run = hold.claim.run
                 mine = await self._still_mine(hold.claim)
                 # What was read before a write of our own says nothing of the record after it.
-                current = hold.claim.run is run and self._watched.get(hold.claim.key) is hold
+                current = hold.claim.run is run and hold in self._watched
                 if current and not mine:
                     hold.stop()
         except TransientError:
@@ -167,16 +165,15 @@ class Holding:
 
     async def _changed(self, message: Msg) -> None:
         """Hear that somebody has written the record of a run in hand: if not me, look at it."""
-        hold = self._watched.get(message.subject.partition(".runs.")[2])
-        if hold is None:
-            return
-        with contextlib.suppress(msgspec.DecodeError):
-            run = _run.decode(message.data)
-            if run.owner == hold.claim.run.owner and not run.state.terminal:
-                return
-        self._look(hold, asyncio.get_running_loop().time())
+        key = message.subject.partition(".runs.")[2]
+        for hold in [h for h in self._watched if h.claim.key == key]:
+            with contextlib.suppress(msgspec.DecodeError):
+                run = _run.decode(message.data)
+                if run.owner == hold.claim.run.owner and not run.state.terminal:
+                    continue
+            self._look(hold, asyncio.get_running_loop().time())
 
     async def _drain(self) -> None:
         await self._bus.stopping.wait()
-        for hold in list(self._watched.values()):
+        for hold in list(self._watched):
             hold.stop()

@@ -144,8 +144,8 @@ class Loop:
 
     async def _still_mine(self, claim: Claim) -> bool:
         held = claim.run
-        record = await self._runs.get(claim.key)
-        return verdict.mine(record.value if record else None, held)
+        found, _ = await self._found(claim.key)
+        return verdict.mine(found, held)
 
     async def handle(self, delivery: Delivery) -> None:
         """See one delivery through. Raises TransientError to abandon it, unacknowledged."""
@@ -246,9 +246,12 @@ class Loop:
             written = await self._write(key, decided.write, revision)
             if not isinstance(written, Conflict):
                 return decided, Claim(key, decided.write, written)
-            record = await self._runs.get(key)
-            found, revision = (record.value, record.revision) if record else (None, 0)
+            found, revision = await self._found(key)
             adoptable = await asyncio.to_thread(finished)
+
+    async def _found(self, key: str) -> tuple[Run | None, int]:
+        record = await self._runs.get(key)
+        return (record.value, record.revision) if record else (None, 0)
 
     async def _write(self, key: str, run: Run, revision: int) -> int | Conflict:
         if revision == 0:
@@ -280,8 +283,7 @@ class Loop:
         held = claim.run
         found: Run | None = held
         if isinstance(outcome, Returned):
-            record = await self._runs.get(claim.key)
-            found, claim.revision = (record.value, record.revision) if record else (None, 0)
+            found, claim.revision = await self._found(claim.key)
         dice = random.random()  # noqa: S311 - jitter
         return await self._decide(
             claim,
@@ -301,8 +303,7 @@ class Loop:
             if not isinstance(written, Conflict):
                 claim.run, claim.revision = decided.write, written
                 return decided
-            record = await self._runs.get(claim.key)
-            found, claim.revision = (record.value, record.revision) if record else (None, 0)
+            found, claim.revision = await self._found(claim.key)
 
     async def _act(self, delivery: Delivery, job: Job, decided: Verdict, run: Run | None) -> None:
         if decided.bury and run is not None:

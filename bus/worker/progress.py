@@ -46,7 +46,7 @@ class Reporter:
     async def publish(self, progress: Progress | None) -> None:
         """Publish, if there is something to publish; no run is lost over a tick."""
         if progress is not None:
-            with contextlib.suppress(nats.errors.Error):
+            with contextlib.suppress(nats.errors.Error, OSError):
                 await self._bus.publish(self._subject, encode(progress))
 
     async def finish(self) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 import msgspec
 
 from bus.artifacts import sha256_of
+from bus.durability import fsync
 from bus.worker import notes
 from bus.worker.model import Media
 from contracts import canonical
@@ -101,7 +102,7 @@ class Spool:
             digest, size = sha256_of(path)
             outputs.append(reference(media, artifact_key(tenant, digest), digest, size))
             if sync:
-                _fsync(path)
+                fsync(path)
         finished = Finished(
             job_id=job_id,
             request_hash=canonical.request_hash(request),
@@ -113,8 +114,8 @@ class Spool:
         marker = part / MARKER
         marker.write_bytes(msgspec.json.encode(finished))
         if sync:
-            _fsync(marker)
-            _fsync(part)
+            fsync(marker)
+            fsync(part)
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
         return finished
@@ -138,11 +139,12 @@ class Spool:
 
     def size_bytes(self) -> int:
         """Return the size of the finished results and the kept inputs."""
-        files = (p for folder in (self._done, self.inputs) for p in folder.rglob("*"))
         sizes = 0
-        for path in files:
-            with contextlib.suppress(FileNotFoundError):  # it is removed in this moment
-                sizes += path.stat().st_size
+        for kept in (self._done, self.inputs):
+            for folder, _, names in os.walk(kept):  # unlike rglob, at ease with a folder that goes
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):  # it is removed in this moment
+                        sizes += Path(folder, name).stat().st_size
         return sizes
 
     def _sweep(self, now: float) -> None:
@@ -228,11 +230,3 @@ def reference(media: Media, key: str, sha256: str, size_bytes: int) -> ArtifactR
         fps=media.fps,
         labels=media.metadata,
     )
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.markup import escape
 
+from bus import outward
 from contracts import events
 from contracts.assets import AssetRole, Rights
 from contracts.brief import localized
@@ -20,6 +21,7 @@ from contracts.campaign import RerunCampaign, RunCampaign, brief_hash
 from contracts.capability import Tier
 from contracts.codec import decode_input, encode
 from contracts.errors import ConflictError, InvalidRequestError, UnknownIdError
+from contracts.governance import Limit
 from contracts.identity import check_id
 from services.cli import brief_file, delivery
 from services.cli.client import Client
@@ -54,11 +56,14 @@ def _out_folder(given: argparse.Namespace) -> Path:
 
 
 class Asked(NamedTuple):
-    """What the user asks for; local files of the brief are relative to `folder`."""
+    """What the user asks for; local files of the brief are relative to `folder`. `on_terms`: with
+    something of its own to say about priority, deadline, budget or webhook.
+    """
 
     campaign_id: str
     message: RunCampaign
     folder: Path
+    on_terms: bool = False
 
 
 def load_brief(given: argparse.Namespace) -> Asked:
@@ -69,17 +74,37 @@ def load_brief(given: argparse.Namespace) -> Asked:
         chosen["scale"] = given.scale
     if given.tier is not None:
         chosen["tier"] = Tier(given.tier)
+    terms = _terms(given)
     if isinstance(brief, str):
-        message = msgspec.structs.replace(RunCampaign(brief=brief), **chosen)
-        decode_input(encode(message), RunCampaign)  # the limits stand in the message's own types
-        return Asked(campaign_name(brief), message, folder)
+        message = _checked(RunCampaign(brief=brief, **chosen, **terms))
+        return Asked(campaign_name(brief), message, folder, bool(terms))
     brief = brief_file.brief_of(msgspec.to_builtins(msgspec.structs.replace(brief, **chosen)))
     check_brief(brief, on_wire=False)
     for index, asset in enumerate(brief.assets):
         if asset.file and not (folder / asset.file).is_file():
             field = f"assets[{index}].file"
             raise InvalidRequestError(f"{field}: no such file: {asset.file}", field=field)
-    return Asked(brief.campaign, RunCampaign(brief=brief), folder)
+    message = _checked(RunCampaign(brief=brief, **terms))
+    return Asked(brief.campaign, message, folder, bool(terms))
+
+
+def _terms(given: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of the envelope that the command line sets."""
+    if given.webhook is not None:
+        outward.read(given.webhook, private=True)  # whether a LAN is allowed, the sender knows
+    said = {
+        "priority": given.priority,
+        "deadline_seconds": given.deadline,
+        "budget": None if given.budget is None else Limit(amount=given.budget),
+        "webhook": given.webhook,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _checked(message: RunCampaign) -> RunCampaign:
+    """Return the message if it would be taken in: the limits stand in its own types."""
+    decode_input(encode(message), RunCampaign)
+    return message
 
 
 async def run(given: argparse.Namespace) -> ExitStatus:
@@ -117,10 +142,13 @@ async def ask(client: Client, asked: Asked) -> int:
         await client.submit(campaign_id, message)
         return 1
     if view.result is None and view.brief_hash == brief_hash(message):
+        if asked.on_terms:
+            _say(
+                f"{campaign_id} is at work, on the terms that it was asked for with; "
+                "`adgenx priority` and `adgenx budget set` change them"
+            )
         return view.revision
-    again = RerunCampaign(
-        base_revision=view.revision, brief=brief, scale=message.scale, tier=message.tier
-    )
+    again = RerunCampaign(base_revision=view.revision, **msgspec.structs.asdict(message))
     await client.rerun(campaign_id, again)
     answer = await client.rerun_answer(campaign_id, view.revision)
     if answer.error is not None:

@@ -148,8 +148,10 @@ def _attempts(result: GenerationResult) -> Table:
     table.add_column("starts", justify="right")
     table.add_column("came to", overflow="fold")
     for attempt in result.attempts:
-        for failure in attempt.failures:
-            table.add_row(escape(attempt.service), "", f"{_said(failure)}; tried again")
+        retried = len(attempt.retried)
+        for number, failure in enumerate(attempt.failures):
+            again = "; tried again" if number < retried else ""
+            table.add_row(escape(attempt.service), "", _said(failure) + again)
         ended = _said(attempt.error) if attempt.error else "done"
         table.add_row(escape(attempt.service), str(attempt.starts), ended)
     return table

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from bus.records import Records
 from bus.settings import USE_PREFIX
-from contracts.errors import InvalidRequestError
+from contracts.errors import InvalidRequestError, UnknownIdError
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord, FlagRecord
 from contracts.identity import check_id
 from contracts.manifest import ServiceName, ServiceRecord
@@ -46,16 +46,18 @@ _WORDS = {"on": True, "off": False, "default": None}
 
 
 async def flag(given: argparse.Namespace) -> ExitStatus:
-    """List the services and who turned which off; or turn one on or off."""
-    if not given.service:
-        async with reached() as bus:
-            return _list(given, _FLAGS, await _flags(bus))
-    if not given.state:
-        raise InvalidRequestError("say on, off or default", field="state")
-    command = SetFlag(
-        service=_service(given.service), enabled=_WORDS[given.state], reason=given.reason
-    )
-    return await _say(command)
+    """List the services, or one, and who turned which off; or turn one on or off."""
+    service = _service(given.service) if given.service else ""
+    if given.state:
+        command = SetFlag(service=service, enabled=_WORDS[given.state], reason=given.reason)
+        return await _say(command)
+    if given.reason:
+        raise InvalidRequestError("a reason of what? say on, off or default", field="state")
+    async with reached() as bus:
+        rows = [row for row in await _flags(bus) if service in ("", row["service"])]
+    if service and not rows:
+        raise UnknownIdError(f"no service {service} is announced or has a flag")
+    return _list(given, _FLAGS, rows)
 
 
 async def list_breakers(given: argparse.Namespace) -> ExitStatus:

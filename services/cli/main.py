@@ -46,6 +46,17 @@ def _brief(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tier", choices=[t.value for t in Tier], help="draft or production")
 
 
+def _terms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--priority", type=int, metavar="0-9", help="9 goes first; 5 without it")
+    parser.add_argument(
+        "--deadline", type=float, metavar="SECONDS", help="fail if it takes longer than this"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="DOLLARS", help="at most; its brief may say less"
+    )
+    parser.add_argument("--webhook", metavar="URL", help="tell its result over HTTP")
+
+
 def _json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
@@ -69,11 +80,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _campaign_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     run = _add(commands, "run", _command("campaigns", "run"), "make a campaign, wait, unpack it")
     _brief(run)
+    _terms(run)
     run.add_argument("--out", metavar="DIR", required=True, help="where the package goes")
     _json(run)
 
     submit = _add(commands, "submit", _command("campaigns", "submit"), "ask for a campaign, return")
     _brief(submit)
+    _terms(submit)
 
     watch = _add(commands, "watch", _command("campaigns", "watch"), "attach to a campaign")
     watch.add_argument("campaign")

@@ -13,7 +13,7 @@ from bus.listing import subjects_in
 from bus.records import Records, stream_of, subject_of
 from contracts.errors import UnknownOutcomeError
 from contracts.identity import check_id
-from contracts.retention import SweepState, SweepWanted, TenantSweep
+from contracts.retention import STATE_KEY, WANTED_KEY, SweepState, SweepWanted, TenantSweep
 from contracts.subjects import Bucket
 from services.cli.client import Client
 from services.cli.exit_status import ExitStatus
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 900.0
 """A sweep of a hundred thousand objects takes a few minutes."""
 LOOK_SECONDS = 0.2
-STATE_KEY = "-"
-WANTED_KEY = "-.wanted"
 _KIB = 1024
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from bus.connection import Bus
 
+NONE_DEAD = "no dead delivery\n"
+
 
 async def set_webhook(given: argparse.Namespace) -> ExitStatus:
     """Tell an address of every result from now on."""
@@ -73,21 +75,24 @@ async def list_webhooks(given: argparse.Namespace) -> ExitStatus:
     for delivery in deliveries:
         sys.stdout.write(_line(delivery) + "\n")
     if not standing and not deliveries:
-        sys.stdout.write("no dead delivery\n" if given.dead else "no webhook, and no delivery\n")
+        sys.stdout.write(NONE_DEAD if given.dead else "no webhook, and no delivery\n")
     return ExitStatus.OK
 
 
 async def retry(given: argparse.Namespace) -> ExitStatus:
     """Try dead deliveries again: those that are named, or all of them."""
+    if not given.delivery and not given.all:
+        raise InvalidRequestError("name a delivery, or give --all", field="delivery")
+    for delivery_id in given.delivery:
+        check_id(delivery_id, "delivery")
     async with reached() as bus:
         dead = [d for d in await deliveries_of(bus) if d.state is DeliveryState.DEAD]
         tenants = {d.delivery_id: d.tenant for d in dead}
         wanted = list(tenants) if given.all else given.delivery
-        if not wanted and not given.all:
-            raise InvalidRequestError("name a delivery, or give --all", field="delivery")
+        if not wanted:
+            sys.stdout.write(NONE_DEAD)
         worst = ExitStatus.OK
         for delivery_id in wanted:
-            check_id(delivery_id, "delivery")
             tenant = tenants.get(delivery_id, bus.settings.tenant)
             answer = await _command(bus, tenant, delivery_id, RetryDelivery())
             worst = max(worst, _report(delivery_id, answer))

@@ -24,14 +24,14 @@ class Model:
 
     def load(self) -> None:
         """Load the typefaces and the codecs."""
-        from services.composer import render, typeface  # noqa: PLC0415  # heavy: only in the child
+        from services.composer import render, typeface  # heavy: only in the child
 
         typeface.collection()
         self._mixes = render.Mixes()
 
     def run(self, request: ComposeMedia, report: Report, files: Files) -> Iterator[Media]:
         """Yield the finished media of one work."""
-        from services.composer import label, render, still  # noqa: PLC0415  # heavy: see load
+        from services.composer import label, render, still  # heavy: see load
 
         match request.work:
             case FilmWork():

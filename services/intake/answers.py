@@ -80,6 +80,11 @@ def asset_refused(record: UploadRecord, error: ErrorInfo, at: float) -> Word:
     return _word(record.tenant, record.upload_id, events.ASSET_RESULT, event)
 
 
+def asset_subject(record: UploadRecord) -> str:
+    """Return where it is said what became of the file."""
+    return subjects.event(record.tenant, NO_CAMPAIGN, record.upload_id, events.ASSET_RESULT)
+
+
 def link(tenant: str, link_id: str, url: str, expires_at: float, at: float) -> Word:
     """Say where to GET an artifact."""
     event = events.LinkResult(request_id=link_id, at=at, url=url, expires_at=expires_at)

@@ -74,7 +74,8 @@ class Intake:
 
     async def run(self) -> None:
         """Work until the bus is stopping, then finish what is in hand."""
-        wanted = durable(DURABLE, subjects.asset_command_patterns())
+        wait = self._bus.settings.ack_wait_seconds
+        wanted = durable(DURABLE, subjects.asset_command_patterns(), ack_wait_seconds=wait)
         await ensure_consumer(self._bus, Stream.CONTROL, wanted)
         async with asyncio.TaskGroup() as group:
             sweeps = group.create_task(self._sweeps())
@@ -148,15 +149,21 @@ class Intake:
         key = staging_key(upload.tenant, upload.upload_id)
         try:
             staged = await self._artifacts.stat(key)
-            if staged is None and self._clock() < upload.expires_at:
+            if staged is not None or self._clock() >= upload.expires_at:
+                async with self._children:
+                    word = await self._settle(upload, key, staged.size_bytes if staged else None)
+                await self._publish(word)
+                await self._artifacts.remove(key)
+            elif not await self._told(upload):
                 return
-            async with self._children:
-                word = await self._settle(upload, key, staged.size_bytes if staged else None)
-            await self._publish(word)
-            await self._artifacts.remove(key)
             await self._uploads.delete(record.key, record.revision)
         except TransientError as error:
             log.info("upload.abandoned", key=record.key, error=error.message)
+
+    async def _told(self, upload: UploadRecord) -> bool:
+        """Say whether an intake that ended here has left nothing but the record."""
+        subject = answers.asset_subject(upload)
+        return await gate.last(self._bus, Stream.EVENTS, subject) is not None
 
     async def _settle(self, upload: UploadRecord, key: str, size_bytes: int | None) -> Word:
         try:

@@ -71,7 +71,7 @@ class Tally:
             if event.run_ms:
                 metrics.RUN_SECONDS.observe(provider, value=event.run_ms / 1000)
         for attempt in event.attempts:
-            for failure in attempt.failures:
+            for failure in attempt.retried:
                 metrics.RETRIES.add(attempt.service, failure.code)
             if attempt.error is not None and attempt.service != event.provider:
                 metrics.FALLBACKS.add(attempt.service, attempt.error.code)

@@ -16,9 +16,9 @@ from bus.records import Records, subject_of
 from contracts import events, subjects
 from contracts.campaign import CampaignRecord, CampaignState
 from contracts.errors import TransientError
-from contracts.retention import SweepState, SweepWanted
+from contracts.retention import STATE_KEY, WANTED_KEY, SweepState, SweepWanted
 from contracts.subjects import Bucket
-from services.retention.sweep import STATE_KEY, Sweep, Tools
+from services.retention.sweep import Sweep, Tools
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -35,7 +35,6 @@ LOOK_SECONDS = 10.0
 """How often a purge that had to wait, or a wish that was not heard, is looked at."""
 REST_SECONDS = 0.005
 """Between two pages: a sweep never takes more than its share of the server."""
-WANTED_KEY = "-.wanted"
 
 
 class Retention:

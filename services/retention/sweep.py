@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -15,11 +15,11 @@ from contracts import subjects
 from contracts.codec import encode
 from contracts.identity import is_id
 from contracts.operating import DeleteCampaign
-from contracts.retention import SweepState, TenantSweep
+from contracts.retention import STATE_KEY, SweepState, TenantSweep
 from contracts.subjects import Bucket, Stream
 from services.retention.census import DELIVERED_SECONDS, Census, Counter, Entry, Limits
 from services.retention.collect import Collector, Rules
-from services.retention.purge import Purger
+from services.retention.purge import Purged, Purger
 from services.retention.tidy import Tidier
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STATE_KEY = "-"
-"""Key of the sweep's own record in the bucket `retention`; no tenant is called so."""
+T = TypeVar("T")
+
 DAY_SECONDS = 24 * 3600.0
 AGAIN_SECONDS = 2 * DAY_SECONDS
 """A campaign that was deleted so recently is purged once more: somebody may have woken since."""
@@ -73,7 +73,7 @@ class Sweep:
         await self._states.put(STATE_KEY, shown)
         census = await self._counter.count(self._limits(before.began_at))
         state = msgspec.structs.replace(before, named=len(census.mark.names))
-        state = await (self._would(census, state) if dry_run else self._purge(census, state))
+        state = self._would(census, state) if dry_run else await self._purge(census, state)
         state = await self._collect(census, state)
         state = msgspec.structs.replace(state, ended_at=self._clock(), wanted_at=wanted_at)
         await self._states.put(STATE_KEY, state)
@@ -83,7 +83,7 @@ class Sweep:
 
     async def purge(self, key: str) -> bool:
         """Purge a campaign if it was deleted; False if it must be looked at again soon."""
-        return not (await self._purger.campaign(key)).pending
+        return not (await _spared(key, self._purger.campaign(key), Purged())).pending
 
     def _limits(self, now: float) -> Limits:
         return Limits(
@@ -92,7 +92,7 @@ class Sweep:
             delivered_before=now - DELIVERED_SECONDS,
         )
 
-    async def _would(self, census: Census, state: SweepState) -> SweepState:
+    def _would(self, census: Census, state: SweepState) -> SweepState:
         """Count what a sweep would do, as far as one walk can tell."""
         return msgspec.structs.replace(
             state,
@@ -113,7 +113,7 @@ class Sweep:
         """Remove the records and messages that have had their time."""
         campaigns = pending = requests = 0
         for key in self._to_purge(census, state.began_at):
-            purged = await self._purger.campaign(key)
+            purged = await _spared(key, self._purger.campaign(key), Purged())
             campaigns += bool(purged.requests or purged.messages)
             pending += purged.pending
             requests += purged.requests
@@ -124,7 +124,7 @@ class Sweep:
             command = subjects.delete_campaign(tenant, campaign_id)
             await gate.publish_once(self._bus, command, encode(DeleteCampaign()))
         for key in census.expired_requests:
-            requests += await self._purger.request(key)
+            requests += await _spared(key, self._purger.request(key), otherwise=False)
             await self._rest()
         for sequence in census.burials:
             await gate.remove(self._bus, Stream.DEAD, sequence)
@@ -145,7 +145,7 @@ class Sweep:
     ) -> int:
         done = 0
         for key, revision in entries:
-            done += await remove(key, revision)
+            done += await _spared(key, remove(key, revision), otherwise=False)
             await self._rest()
         return done
 
@@ -178,3 +178,14 @@ class Sweep:
             return state
         torn = await self._tidier.abort(state.began_at - self._grace_seconds)
         return msgspec.structs.replace(state, unfinished=torn)
+
+
+async def _spared(key: str, removal: Awaitable[T], otherwise: T) -> T:
+    """Return what a removal comes to. One that meets a damaged record leaves it as it is: it must
+    not keep the others.
+    """
+    try:
+        return await removal
+    except msgspec.DecodeError as error:
+        log.warning("record.unreadable", key=key, error=str(error))
+        return otherwise

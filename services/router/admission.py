@@ -108,17 +108,6 @@ def with_service(job: JobRecord, request: Request, service: ServiceRecord) -> Jo
     )
 
 
-def ceiling(request: Request) -> float | None:
-    """Return the most that a request may cost by its own words, in US dollars; None: no limit.
-
-    No service is worth a look that costs more than the whole campaign may.
-    """
-    limits = [request.max_cost] if request.max_cost else []
-    if request.budget is not None:
-        limits.append(request.budget.amount)
-    return min(limits, default=None)
-
-
 def failed_record(admitted: Admitted, error: AdgenxError, now: float) -> JobRecord:
     """Return the terminal record of a request that was understood and yet cannot be done."""
     return msgspec.structs.replace(

@@ -78,6 +78,13 @@ class Board(Generic[R]):
         self._known = found
         return changed
 
+    async def look(self, key: str) -> None:
+        """Read one record now, for what must not be decided by a copy of a moment ago."""
+        found = await self._shelf.get(key)
+        known = self._known.get(key)
+        if found is None or known is None or found.revision > known.revision:
+            self._learn(key, found)
+
     async def change(self, key: str, make: Callable[[R | None], R | None]) -> R | None:
         """Change a record by what `make` says of it, None for removing it; return the new value.
 

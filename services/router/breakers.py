@@ -75,6 +75,10 @@ class Breakers:
         """Return how many jobs may go to a service now: None for any number, 1 for a probe, 0."""
         return breaker.room(self._known(service), self._clock(), self._policy)
 
+    def probe(self, service: str) -> str:
+        """Return the id of the job that is a service's probe now, empty if there is none."""
+        return self._known(service).probe
+
     async def admit(self, service: str, job_id: str) -> bool:
         """Say whether a job may go to the service now, having written it down as the probe where
         the breaker is half-open: of all jobs and routers exactly one hears yes.
@@ -96,6 +100,10 @@ class Breakers:
         """Take in what a run tells of its service: the starts that failed, and how it ended."""
         at = run.ended_at or self._clock()
         count = len(run.failures)
+        known = self._known(service)
+        if known.state is not BreakerState.CLOSED and known.probe != job_id:
+            # Another router may have made it the probe since, and what its probe says is said once.
+            await self._board.look(service)
         # What failed before this process heard of the job was heard by another one, in its time.
         heard = self._heard.get(job_id, count if run.state.terminal else count - 1)
         for number in range(max(0, heard) + 1, count + 1):

@@ -88,6 +88,10 @@ def _no_limit(_: str) -> int | None:
     return None
 
 
+def _no_probe(_: str) -> str:
+    return ""
+
+
 def _no_device(_: str) -> Residence:
     return Residence()
 
@@ -96,8 +100,8 @@ class Floor:
     """Implements `advance.Room` for one process.
 
     `room(service)` is what its circuit breaker lets through: None for everything, 0 for nothing, 1
-    for a probe. `residence(service)` is the model manager's word, `weight(tenant)` how much a
-    tenant counts.
+    for a probe; `probe(service)` is the id of the job that it has let through as one.
+    `residence(service)` is the model manager's word, `weight(tenant)` how much a tenant counts.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Floor:
         *,
         now: Callable[[], float] = time.time,
         room: Callable[[str], int | None] = _no_limit,
+        probe: Callable[[str], str] = _no_probe,
         residence: Callable[[str], Residence] = _no_device,
         weight: Weight = equal_shares,
     ) -> None:
@@ -114,6 +119,7 @@ class Floor:
         self._clock = clock
         self._now = now
         self._room = room
+        self._probe = probe
         self._residence = residence
         self._weight = weight
         self._took: dict[str, float] = {}
@@ -139,7 +145,10 @@ class Floor:
         floor = self._floor(service)
         key = admitted.key
         self._asked.add(key)
-        if again or job.job_id in floor.inside or key in floor.called:
+        # A probe that was let through and not published, its router having died in between: whoever
+        # else waits is waiting for it.
+        probe = job.job_id == self._probe(service)
+        if again or probe or job.job_id in floor.inside or key in floor.called:
             floor.admit(key, job, self._clock())
             return True
         floor.queue.put(_waiting(job, admitted))

@@ -122,10 +122,11 @@ def choose(
 ) -> Route:
     """Choose the service that does a request. Two routers that see the same choose the same.
 
-    `tried` services have failed on it already; none may cost more than `at_most` US dollars;
-    `deadline_at` in Unix seconds, 0 where its own deadline counts from now on. Raises DisabledError
-    where an operator turned off whoever could do it, BudgetExceededError where whoever could do it
-    costs too much, NoProviderError otherwise; each says every reason.
+    `tried` services have failed on it already; none may cost more than `at_most` US dollars, nor
+    more than the request's own ceiling; `deadline_at` in Unix seconds, 0 where its own deadline
+    counts from now on. Raises DisabledError where an operator turned off whoever could do it,
+    BudgetExceededError where whoever could do it costs too much, NoProviderError otherwise; each
+    says every reason.
     """
     fit, refused = _look(request, landscape, _terms(request, tried, at_most), deadline_at)
     if not fit:
@@ -133,12 +134,21 @@ def choose(
     return Route(fit[0].service, _candidates(request, landscape, fit, refused))
 
 
-def candidates(
-    request: Request, landscape: Landscape, at_most: float | None = None
-) -> list[Candidate]:
+def candidates(request: Request, landscape: Landscape) -> list[Candidate]:
     """Return everybody whom `choose` would look at, also where it finds nobody."""
-    fit, refused = _look(request, landscape, _terms(request, frozenset(), at_most), 0.0)
+    fit, refused = _look(request, landscape, _terms(request, frozenset(), None), 0.0)
     return _candidates(request, landscape, fit, refused)
+
+
+def ceiling(request: Request) -> float | None:
+    """Return the most that a request may cost by its own words, in US dollars; None: no limit.
+
+    No service is worth a look that costs more than the whole campaign may.
+    """
+    limits = [request.max_cost] if request.max_cost else []
+    if request.budget is not None:
+        limits.append(request.budget.amount)
+    return min(limits, default=None)
 
 
 def expected_seconds(request: Request, service: ServiceRecord, load: Load) -> float:
@@ -165,7 +175,7 @@ def provenance(request: Request, service: ServiceRecord) -> Provenance:
 
 
 def _terms(request: Request, tried: frozenset[str], at_most: float | None) -> Terms:
-    limits = [x for x in (at_most, request.max_cost or None) if x is not None]
+    limits = [x for x in (at_most, ceiling(request)) if x is not None]
     return Terms(tried, min(limits, default=None), request.allow_draft)
 
 

@@ -100,7 +100,9 @@ class Router:
         self._breakers = Breakers(Records(bus, Bucket.BREAKERS, BreakerRecord))
         disabled = bus.settings.disabled_services
         self._flags = Flags(Records(bus, Bucket.FLAGS, FlagRecord), disabled, self._turned_off)
-        self._floor = Floor(self._directory.announced, room=self._breakers.room)
+        self._floor = Floor(
+            self._directory.announced, room=self._breakers.room, probe=self._breakers.probe
+        )
         self._cache = Cache(
             Records(bus, Bucket.CACHE, CacheClaim), parse_ttl(bus.settings.cache_ttl)
         )
@@ -120,7 +122,12 @@ class Router:
         self._memory = self._advancer.memory
         self._desk = Desk(self._advance)
         self._taker = Taker(
-            stores, self._memory, self._landscape, self._herald, self._budgets.closed
+            stores,
+            self._memory,
+            self._landscape,
+            self._herald,
+            self._budgets.closed,
+            webhook_private=bus.settings.webhook_private,
         )
         self._canceller = Canceller(stores, self._asked, self._doubt)
         self._all_canceller = AllCanceller(bus, self._canceller.cancel, stores.publish_once)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bus import outward
 from contracts.capability import Capability
 from contracts.errors import (
     AdgenxError,
@@ -16,6 +17,7 @@ from contracts.errors import (
     DisabledError,
     InvalidIdError,
     NoProviderError,
+    UrlNotAllowedError,
 )
 from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import JobRecord
@@ -26,6 +28,7 @@ from services.router.facts import Seen
 
 if TYPE_CHECKING:
     from contracts.events import Candidate
+    from contracts.requests import Request
     from services.router.landscape import Landscape
     from services.router.memory import Memory
     from services.router.stores import Stores
@@ -59,7 +62,10 @@ class Taker:
         herald: Callable[[str, list[Word]], None],
         closed: Callable[[str, str], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
+        *,
+        webhook_private: bool = False,
     ) -> None:
+        self._webhook_private = webhook_private
         self._closed = closed
         self._stores = stores
         self._memory = memory
@@ -79,15 +85,26 @@ class Taker:
             job = admission.rejected_record(ids, message, error, self._clock())
             log.info("request.refused", subject=message.subject, code=error.code)
             return await self._record(job, ids, message)
-        late = admission.expired(admitted, self._clock())
-        if late is not None:
-            return await self._fail(admitted, ids, late)
+        refused = admission.expired(admitted, self._clock()) or self._unreachable(admitted.request)
+        if refused is not None:
+            return await self._fail(admitted, ids, refused)
         return await self._route(admitted, ids)
+
+    def _unreachable(self, request: Request) -> UrlNotAllowedError | None:
+        """Return why nothing may be posted to a request's webhook, as far as its words tell: the
+        addresses of a name are judged at each delivery.
+        """
+        if request.webhook:
+            try:
+                outward.read(request.webhook, private=self._webhook_private)
+            except UrlNotAllowedError as error:
+                return UrlNotAllowedError(f"webhook: {error.message}", field="webhook")
+        return None
 
     async def _route(self, admitted: Admitted, ids: RequestSubject) -> Taken:
         request = admitted.request
         try:
-            route = routing.choose(request, self._landscape(), at_most=admission.ceiling(request))
+            route = routing.choose(request, self._landscape())
         except NoProviderError as error:
             if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
                 return await self._unserved(admitted, ids)
@@ -116,8 +133,7 @@ class Taker:
         return taken
 
     def _candidates(self, admitted: Admitted) -> list[Candidate]:
-        at_most = admission.ceiling(admitted.request)
-        return routing.candidates(admitted.request, self._landscape(), at_most)
+        return routing.candidates(admitted.request, self._landscape())
 
     async def _open(self, key: str, job: JobRecord) -> bool:
         """Say whether there is anybody to tell: nobody hears of what a deleted campaign asks.

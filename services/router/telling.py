@@ -13,7 +13,7 @@ from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import JobRecord, JobState
 from contracts.ledger import Charge
 from contracts.requests import Request
-from services.router import admission
+from services.router.routing import ceiling
 
 NOBODY = "-"
 """Stands for tenant and campaign where a subject's own ids are unusable: no tenant is called so."""
@@ -62,7 +62,7 @@ def asked(job: JobRecord, request: Request, candidates: list[events.Candidate]) 
             preview=made is not None and made.tier is Tier.DRAFT,
             prompt_length=len(getattr(request, "prompt", "")),
             duration=pricing.output_seconds(request),
-            budget=admission.ceiling(request),
+            budget=ceiling(request),
             cost_estimate=sum(c.cost for c in candidates if c.service == job.service),
             candidates=candidates,
         ),

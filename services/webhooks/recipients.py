@@ -1,7 +1,7 @@
 """Who is told of an event: the request's own webhook, and what the tenant has set for good.
 
-A campaign's webhook is told the campaign's result; its steps inherit it and do not tell it each of
-theirs. Whoever wants to hear of every step sets a webhook of the tenant.
+A campaign's webhook is told the campaign's result and not each of its steps'. Whoever wants to hear
+of every step sets a webhook of the tenant.
 """
 
 from __future__ import annotations

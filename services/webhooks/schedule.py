@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 import msgspec
 
+from bus import provider
 from contracts.webhooks import DeliveryRecord, DeliveryState
 
 WAITS_SECONDS = (5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0)
@@ -45,7 +44,9 @@ def answered(status: int, retry_after: str, now: float) -> Reply:
         status,
         error=f"the receiver answers {status}",
         final=status == GONE,
-        retry_after_seconds=_retry_after(retry_after, now),
+        retry_after_seconds=min(
+            provider.retry_after(retry_after, now) or 0.0, LONGEST_RETRY_AFTER_SECONDS
+        ),
     )
 
 
@@ -63,15 +64,3 @@ def judge(
         return msgspec.structs.replace(told, state=DeliveryState.DEAD, ended_at=now)
     wait = WAITS_SECONDS[max(record.attempts, 1) - 1] * (1 + JITTER * (2 * draw - 1)) * pace
     return msgspec.structs.replace(told, next_at=now + max(wait, reply.retry_after_seconds))
-
-
-def _retry_after(text: str, now: float) -> float:
-    if text.isascii() and text.isdigit():
-        seconds = float(text[:9])
-    else:
-        try:
-            at = parsedate_to_datetime(text)
-            seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)

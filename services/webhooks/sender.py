@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from bus import gate, metrics, outward
+from bus import direct, gate, metrics, outward
 from bus.outward import Resolve
-from bus.records import Conflict, Record, Records
+from bus.records import Conflict, Record, Records, stream_of, subject_of
 from bus.telemetry import canonical
 from contracts import subjects
 from contracts.errors import (
@@ -55,6 +55,8 @@ DELIVERED_KEPT_SECONDS = 3600.0
 """A delivered record stays so long: it is what a repeat of the same event meets."""
 DEAD_KEPT_SECONDS = 7 * 24 * 3600.0
 
+_delivery = msgspec.json.Decoder(DeliveryRecord)
+
 
 class Sender:
     """One sender. Any number of them may run at once."""
@@ -79,7 +81,6 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._sweep_wanted = asyncio.Event()
-        self._ended = False
 
     def expect(self, record: DeliveryRecord) -> None:
         """Plan a pending delivery for when its time comes."""
@@ -96,10 +97,6 @@ class Sender:
         try:
             await self._begin_what_is_due()
         finally:
-            # Not by cancelling alone: a listing whose answer comes in that very moment swallows it
-            # (asyncio.wait_for of Python 3.11, underneath nats-py).
-            self._ended = True
-            self._sweep_wanted.set()
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, *self._tasks, return_exceptions=True)
@@ -179,14 +176,12 @@ class Sender:
             if stored is None:
                 raise UnknownIdError("the event is no longer kept")
             body = letter.body(stored.data)
-            vetted = await asyncio.wait_for(
-                outward.vet(
+            async with asyncio.timeout(self._timeout):
+                vetted = await outward.vet(
                     record.url,
                     private=self._bus.settings.webhook_private,
                     resolve=self._resolve,
-                ),
-                self._timeout,
-            )
+                )
             now = self._clock()
             keys = self._keyring.signing(record.tenant, now)
             answer = await self._exchange.request(
@@ -231,30 +226,38 @@ class Sender:
         asyncio.get_running_loop().call_later(PAUSE_SECONDS, self._sweep_wanted.set)
 
     async def _sweeps(self) -> None:
-        while not self._ended:
+        while True:
             self._sweep_wanted.clear()
             try:
-                for record in await self._records.under():
-                    await self._sweep(record)
+                await self._sweep()
             except TransientError as error:
                 log.info("sweep.abandoned", error=error.message)
                 self._sweep_later()
-            if self._ended:
-                return
+            except Exception:
+                # Without a sweep nothing is ever tried again that this process was not told of.
+                log.exception("sweep.failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_SECONDS * self._pace):
                     await self._sweep_wanted.wait()
 
-    async def _sweep(self, found: Record[DeliveryRecord]) -> None:
-        """Plan what is pending, forget what ended long ago."""
-        record = found.value
-        if record.state is DeliveryState.PENDING:
-            self.expect(record)
-            return
-        delivered = record.state is DeliveryState.DELIVERED
-        kept = DELIVERED_KEPT_SECONDS if delivered else DEAD_KEPT_SECONDS
-        if self._clock() - record.ended_at > kept:
-            await self._records.delete(found.key, found.revision)
+    async def _sweep(self) -> None:
+        """Plan what is pending, forget what ended long ago; what cannot be read stays as it is."""
+        every = subject_of(Bucket.DELIVERIES, ">")
+        for message in await direct.last_of_each(self._bus, stream_of(Bucket.DELIVERIES), every):
+            if not message.data:
+                continue  # the marker that a person's `nats kv del` leaves
+            try:
+                record = _delivery.decode(message.data)
+            except msgspec.DecodeError as error:
+                log.warning("record.unreadable", subject=message.subject, error=str(error))
+                continue
+            if record.state is DeliveryState.PENDING:
+                self.expect(record)
+                continue
+            delivered = record.state is DeliveryState.DELIVERED
+            kept = DELIVERED_KEPT_SECONDS if delivered else DEAD_KEPT_SECONDS
+            if self._clock() - record.ended_at > kept:
+                await self._records.delete(_key(record), message.sequence)
 
 
 def _key(record: DeliveryRecord) -> str:

@@ -206,9 +206,12 @@ def test_cancel_all_ends_whatever_runs(appliance: Appliance, tmp_path: Path) -> 
 
 
 def test_submit_returns_at_once_and_watch_waits(appliance: Appliance, tmp_path: Path) -> None:
-    ran = appliance.adgenx("submit", brief(tmp_path, "submitted", seed=11))
+    terms = ("--priority", "9", "--deadline", "600", "--budget", "5")
+    ran = appliance.adgenx("submit", brief(tmp_path, "submitted", seed=11), *terms)
     assert ran.stdout == "submitted revision 1\n"
     assert appliance.adgenx("watch", "submitted", seconds=60).returncode == 0
+    told = appliance.adgenx("explain", "script", "--campaign", "submitted").stdout
+    assert "for at most $5.00" in told
     assert appliance.adgenx("cancel", "submitted").stdout == "submitted: too_late\n"
 
 

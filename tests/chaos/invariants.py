@@ -30,7 +30,8 @@ class Promised(msgspec.Struct):
     `requests` maps the subject of every accepted request to its body; `campaigns` the key of each
     accepted brief; `commands` the subjects of answers that must come; `limits` what each campaign
     may cost; `junk` the subjects in DEAD that somebody put there on purpose; `attempts` what each
-    service allows; `withdrawn` the job keys whose cancel was answered before they were asked for.
+    service allows; `withdrawn` the job keys whose cancel was answered before they were asked for;
+    `sound` those of requests with which nothing is wrong.
     """
 
     requests: dict[str, bytes] = {}
@@ -40,6 +41,7 @@ class Promised(msgspec.Struct):
     junk: set[str] = set()
     attempts: dict[str, int] = {}
     withdrawn: set[str] = set()
+    sound: set[str] = set()
 
 
 def check(stores: Stores, promised: Promised) -> list[str]:
@@ -68,7 +70,9 @@ def queues(stores: Stores) -> Iterator[str]:
 
 
 def requests(stores: Stores, promised: Promised) -> Iterator[str]:
-    """Every accepted request has one terminal record and one result event equal to it."""
+    """Every accepted request has one terminal record and one result event equal to it; a sound
+    one is delivered.
+    """
     for subject in promised.requests:
         _, _, tenant, token, campaign_id, request_id = subject.split(".")
         key = subjects.job_key(tenant, campaign_id, request_id)
@@ -80,6 +84,10 @@ def requests(stores: Stores, promised: Promised) -> Iterator[str]:
         told = stores.events.get(subjects.event(tenant, campaign_id, request_id, name))
         if told is None:
             yield f"{key}: {job.state}, and there is no result event"
+    for key in promised.sound - promised.withdrawn:
+        job = stores.jobs.get(key)
+        if job is not None and job.state.terminal and job.state is not JobState.OK:
+            yield f"{key}: nothing is wrong with it, and it is {job.state}"
 
 
 def results(stores: Stores) -> Iterator[str]:

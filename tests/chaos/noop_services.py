@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from service_folder import write_folder
+
+from contracts.manifest import CostSection, ResourceSection
+
 HERE = Path(__file__).parent
 MODEL = (HERE / "noop_model.py").read_text(encoding="utf-8")
-
-MANIFEST = """\
-name = "{name}"
-version = "1.0.0"
-tier = "draft"
-accepts = {accepts}
-
-[model]
-name = "{name}"
-licence = "Apache-2.0"
-commercial_use = true
-
-[resources]
-memory_gb = 0.1
-concurrency = {concurrency}
-stall_seconds = 20.0
-max_attempts = {max_attempts}
-keep_receipt = {keep_receipt}
-
-[cost]
-per_run = {price}
-expected_seconds = 0.1
-"""
 
 
 def service(
@@ -41,18 +22,15 @@ def service(
     keep_receipt: bool = False,
 ) -> None:
     """Write one service's folder."""
-    made = folder / name
-    made.mkdir(parents=True)
-    text = MANIFEST.format(
-        name=name,
-        accepts=[f"{kind}.v1" for kind in accepts],
-        price=price,
+    resources = ResourceSection(
+        memory_gb=0.1,
         concurrency=concurrency,
+        stall_seconds=20.0,
         max_attempts=max_attempts,
-        keep_receipt=str(keep_receipt).lower(),
+        keep_receipt=keep_receipt,
     )
-    (made / "service.toml").write_text(text, encoding="utf-8")
-    (made / "model.py").write_text(MODEL, encoding="utf-8")
+    cost = CostSection(per_run=price, expected_seconds=0.1)
+    write_folder(folder / name, accepts, {"model.py": MODEL}, resources, cost)
 
 
 def whole_house(folder: Path) -> list[str]:

@@ -27,6 +27,7 @@ from typing import Any
 from bus import consume, exchange, gate
 from bus.artifacts import Artifacts
 from bus.records import Conflict, Records
+from bus.s3 import S3
 from bus.worker.spool import Spool
 
 STREAMS = {"req": "REQUESTS", "ctl": "CONTROL", "ops": "CONTROL", "job": "JOBS", "dead": "DEAD"}
@@ -103,8 +104,12 @@ def watch(meet: Meet) -> None:
     wrap(gate, "remove", lambda _bus, stream, *_: f"remove {stream}")
     wrap(consume, "ack", delivered("ack"))
     wrap(consume, "nak", delivered("nak"))
-    for method in ("put", "put_receipt", "make_durable", "remove"):
-        wrap(Artifacts, method, lambda *_, method=method, **__: f"S3 {method}")
+    for owner, methods in (
+        (Artifacts, ("put", "put_receipt", "make_durable")),
+        (S3, ("copy", "remove")),
+    ):
+        for method in methods:
+            wrap(owner, method, lambda *_, method=method, **__: f"S3 {method}")
     for method in ("keep", "remove"):
         wrap(Spool, method, lambda *_, method=method, **__: f"spool {method}")
     wrap(exchange.Exchange, "request", lambda *_, **__: "HTTP request")

@@ -7,9 +7,11 @@ the rule broken. A chaos test that cannot fail would prove nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import invariants
 import pytest
@@ -19,10 +21,11 @@ from noop_services import service
 from yard import ROUTER, Player, Yard, state_of, until, worker, yard
 
 from bus import gate, topology
-from bus.records import Records
+from bus.records import Conflict, Records
 from contracts import events, subjects
 from contracts.campaign import Cancel
 from contracts.codec import encode
+from contracts.governance import BudgetRecord
 from contracts.identity import NO_CAMPAIGN, job_id_of
 from contracts.jobs import Job, JobRecord, Run, RunState
 from contracts.requests import GenerateImage
@@ -43,6 +46,18 @@ class Scene:
         self.tamper = tamper
         self.name = "wrong" if tamper else "right"
         self.promised = Promised()
+        self._before = self._started()
+
+    def _started(self) -> int:
+        return len(self.made.generations.read_text().splitlines())
+
+    async def begun(self, count: int) -> None:
+        """Wait until models have begun so many runs in this scene."""
+
+        async def there() -> bool:
+            return self._started() - self._before >= count
+
+        await until(there, f"{count} runs to begin")
 
     def enter(self, what: tuple[str, ...], *, stop: str = "", wrong: bool = False) -> Player:
         """Start a process; `stop` names the point where it pauses, `wrong` breaks the rule."""
@@ -58,15 +73,18 @@ class Scene:
             player.signal(signal.SIGCONT)
             player.end()
 
-    async def ask(self, name: str, act: str = "") -> str:
+    async def ask(self, name: str, act: str = "", campaign_id: str = NO_CAMPAIGN) -> str:
         """Ask for a picture; return the key of its record."""
         labels = {"chaos": act} if act else {}
         size = {"width": 64, "height": 64}
         request = GenerateImage(prompt=f"{name} {self.name}", labels=labels, **size)
-        subject = subjects.request(TENANT, "image", NO_CAMPAIGN, f"{name}-{self.name}")
+        ids = (campaign_id, f"{name}-{self.name}")
+        subject = subjects.request(TENANT, "image", *ids)
         await gate.publish_once(self.made.bus, subject, encode(request))
         self.promised.requests[subject] = encode(request)
-        return subjects.job_key(TENANT, NO_CAMPAIGN, f"{name}-{self.name}")
+        key = subjects.job_key(TENANT, *ids)
+        self.promised.sound.add(key)
+        return key
 
     async def run_of(self, key: str) -> Run | None:
         """Return a request's run."""
@@ -233,24 +251,126 @@ async def cancel_overtakes(scene: Scene) -> list[str]:
     return wrong
 
 
+async def model_dies_asleep(scene: Scene) -> list[str]:
+    """A worker sleeps while its model dies; when it wakes, another one is at work on its job."""
+    router = scene.enter(ROUTER)
+    sleeper = scene.enter(worker(SERVICE), wrong=True)
+    await scene.made.announced(SERVICE)
+    await scene.ask("lost", "slow 2")
+    await scene.begun(1)
+    sleeper.signal(signal.SIGSTOP)
+    for child in sleeper.children():
+        os.kill(child, signal.SIGKILL)
+    second = scene.enter(worker(SERVICE))
+    await scene.begun(2)
+    sleeper.signal(signal.SIGCONT)
+    wrong = await scene.verdict()
+    scene.leave(router, sleeper, second)
+    return wrong
+
+
+async def edited_run(scene: Scene) -> list[str]:
+    """Somebody writes every claim of a run once more, as it is: only its revision moves."""
+    on = [scene.enter(ROUTER), scene.enter(worker(SERVICE), wrong=True)]
+    await scene.made.announced(SERVICE)
+    key = await scene.ask("edited", "slow 0.5")
+    runs = Records(scene.made.bus, Bucket.RUNS, Run)
+    run_key = subjects.run_key(SERVICE, job_id_of(*key.split(".")))
+    edited: set[str] = set()
+
+    async def over() -> bool:
+        found = await runs.get(run_key)
+        if found is None:
+            return False
+        run, revision = found.value, found.revision
+        if run.state is RunState.CLAIMED and run.owner not in edited:
+            written = await runs.update(run_key, run, revision)
+            edited.update(() if isinstance(written, Conflict) else (run.owner,))
+        return run.state.terminal
+
+    await until(over, "the run's end")
+    assert edited
+    wrong = await scene.verdict()
+    scene.leave(*on)
+    return wrong
+
+
+async def settled_by_another(scene: Scene) -> list[str]:
+    """A router sleeps before it settles a job; another one settles it, and the sleeper goes on."""
+    sleeper = scene.enter(ROUTER, stop="budgets.update before", wrong=True)
+    on = scene.enter(worker(SERVICE))
+    await scene.made.announced(SERVICE)
+    campaign_id = f"paid-{scene.name}"
+    await scene.ask("first", campaign_id=campaign_id)
+    await scene.stopped(sleeper)
+    second = scene.enter(ROUTER)
+    budgets = Records(scene.made.bus, Bucket.BUDGETS, BudgetRecord)
+
+    async def settled() -> bool:
+        found = await budgets.get(subjects.campaign_key(TENANT, campaign_id))
+        return found is not None and not found.value.reserved
+
+    await until(settled, "the other router to settle it")
+    scene.leave(second)
+    await scene.ask("second", campaign_id=campaign_id)  # reserves with what the sleeper has noted
+    sleeper.signal(signal.SIGCONT)
+    wrong = await scene.verdict()
+    scene.leave(sleeper, on)
+    return wrong
+
+
 Play = Callable[[Scene], Awaitable[list[str]]]
-SCENES: dict[str, tuple[Play, str]] = {
-    "10077 means there": (full_events, "no result event"),
-    "commit without compare": (late_commit, "not those of its run"),
-    "receipt without condition": (late_receipt, "its receipt names other outputs"),
-    "ack when taken": (killed_worker, "is new"),
-    "known is skipped": (killed_router, "is new"),
-    "runs without a job": (message_without_a_job, "there is no job"),
-    "no tombstone": (cancel_overtakes, "cancelled before it was asked for"),
+
+
+class Case(NamedTuple):
+    """A scene, what is noticed when its rule is broken, and the service that it is played with."""
+
+    play: Play
+    symptom: str
+    ack_wait_seconds: float = 1.0
+    keep_receipt: bool = False
+    max_attempts: int = 10
+    concurrency: int = 2
+    price: float = 0.0
+
+
+UNSOUND = "nothing is wrong with it, and it is failed"
+CASES = {
+    "10077 means there": Case(full_events, "no result event"),
+    "commit without compare": Case(late_commit, "not those of its run"),
+    "receipt without condition": Case(
+        late_receipt, "its receipt names other outputs", keep_receipt=True
+    ),
+    "ack when taken": Case(killed_worker, "is new"),
+    "known is skipped": Case(killed_router, "is new"),
+    "runs without a job": Case(message_without_a_job, "there is no job"),
+    "no tombstone": Case(cancel_overtakes, "cancelled before it was asked for"),
+    "no fence": Case(
+        # One at a time: a sleeper that waits for more would be given its own job again.
+        *(model_dies_asleep, UNSOUND),
+        ack_wait_seconds=2.0,
+        max_attempts=2,
+        concurrency=1,
+    ),
+    "fence by revision": Case(edited_run, UNSOUND, max_attempts=2),
+    "settlement without its entry": Case(settled_by_another, "has spent", price=0.05),
 }
 
 
-@pytest.mark.parametrize("variant", sorted(SCENES))
+@pytest.mark.parametrize("variant", sorted(CASES))
 async def test_a_broken_rule_is_noticed(tmp_path: Path, variant: str) -> None:
-    play, symptom = SCENES[variant]
-    async with yard(tmp_path, ack_wait_seconds=1.0) as made:
-        service(made.services, SERVICE, "generate_image", keep_receipt=play is late_receipt)
-        assert await play(Scene(made, "")) == []
+    case = CASES[variant]
+    async with yard(tmp_path, ack_wait_seconds=case.ack_wait_seconds) as made:
+        service(
+            made.services,
+            SERVICE,
+            "generate_image",
+            price=case.price,
+            max_attempts=case.max_attempts,
+            concurrency=case.concurrency,
+            keep_receipt=case.keep_receipt,
+        )
+        assert await case.play(Scene(made, "")) == []
         made.cast.clear()
-        found = await play(Scene(made, variant))
-        assert [words for words in found if symptom in words], found
+        found = await case.play(Scene(made, variant))
+        assert [words for words in found if case.symptom in words], found

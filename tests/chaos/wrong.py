@@ -6,13 +6,23 @@ of the protocol's own list of wrong variants and holes.
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from bus import consume, gate
 from bus.artifacts import Artifacts
 from bus.gate import WrongSequence
 from bus.records import Records
 from contracts.artifacts import receipt_key
+from contracts.governance import BudgetRecord
+from contracts.jobs import Run, RunState
+
+if TYPE_CHECKING:
+    from bus.worker.holding import Claim
+    from bus.worker.verdict import Verdict
 
 
 def swap(owner: object, name: str, broken: object) -> None:
@@ -111,6 +121,47 @@ def no_tombstone() -> None:
     swap(Canceller, "_wish", forget)
 
 
+def no_fence() -> None:
+    """A worker takes any claim for its own."""
+    from bus.worker import verdict  # noqa: PLC0415 - as above
+
+    swap(verdict, "mine", lambda run, _: run is not None and run.state is RunState.CLAIMED)
+
+
+def fence_by_revision() -> None:
+    """A claim is taken for lost as soon as anything of its record has changed."""
+    from bus.worker.loop import Loop  # noqa: PLC0415 - as above
+    from bus.worker.verdict import Act, Verdict  # noqa: PLC0415 - as above
+
+    decide_and_write = Loop._decide
+
+    async def once(
+        self: Loop, claim: Claim, found: Run | None, decide: Callable[[Run | None], Verdict]
+    ) -> Verdict:
+        decisions = itertools.chain([decide], itertools.repeat(lambda _: Verdict(Act.SILENCE)))
+
+        def next_one(run: Run | None) -> Verdict:
+            return next(decisions)(run)
+
+        return await decide_and_write(self, claim, found, next_one)
+
+    swap(Loop, "_decide", once)
+
+
+def settled_without_entry() -> None:
+    """A charge is added to a budget, whether its entry still is there or not."""
+    from services.router import budget  # noqa: PLC0415 - as above
+
+    settle = budget.settle
+
+    def add(record: BudgetRecord, charges: Mapping[str, float]) -> BudgetRecord:
+        return settle(
+            msgspec.structs.replace(record, reserved={**charges, **record.reserved}), charges
+        )
+
+    swap(budget, "settle", add)
+
+
 VARIANTS = {
     "10077 means there": full_is_there,
     "commit without compare": commit_without_compare,
@@ -120,4 +171,7 @@ VARIANTS = {
     "known is skipped": known_is_skipped,
     "runs without a job": runs_without_a_job,
     "no tombstone": no_tombstone,
+    "no fence": no_fence,
+    "fence by revision": fence_by_revision,
+    "settlement without its entry": settled_without_entry,
 }

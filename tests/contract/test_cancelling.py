@@ -15,13 +15,11 @@ import msgspec
 import pytest
 from decoding import read_whole
 
-from bench.kitchen import Kitchen
-from bus.worker.folder import discover, load_model
-from bus.worker.model import Media, Model
+from bench.kitchen import Kitchen, draft_model
+from bus.worker.model import Media
 from contracts.artifacts import ArtifactRef
 from contracts.brief import Brief
 from contracts.campaign import Step
-from contracts.capability import Capability
 from contracts.errors import JobCancelledError
 from contracts.requests import Request
 from services.cli.brief_file import parse
@@ -56,9 +54,9 @@ class Work:
         self._folders = (folder / str(n) for n in itertools.count())
         self._made = kitchen.outputs[step.name]
         self._request: Request = request_of(
-            resolve(step.request, lambda s, n: kitchen.outputs[s][n])
+            resolve(step.request, lambda s, n: kitchen.outputs[s][n], lambda _: True)
         )
-        self._model = _model(step.capability)
+        self._model = draft_model(step.capability)
         self.reports: list[float] = []
 
     def path(self, ref: ArtifactRef) -> Path:
@@ -96,13 +94,6 @@ class Work:
 
 def hashes(made: list[Media]) -> dict[str, str]:
     return {m.name: hashlib.sha256(m.path.read_bytes()).hexdigest() for m in made}
-
-
-def _model(capability: Capability) -> Model:
-    service = next(s for s in discover() if capability in s.manifest.capabilities)
-    model = load_model(service)
-    model.load()
-    return model
 
 
 def children() -> set[str]:

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from bus_servers import base_settings, make_nats
+from worker_fake import write_service
+from worker_rig import Rig, worker_settings
 
 from bus import topology
 from bus.artifacts import Artifacts
@@ -23,6 +25,7 @@ from bus.ports import claim
 from bus.processes import ServerError
 from bus.servers import S3_PORTS, NatsServer, S3Server
 from bus.settings import Durability, Secret, Settings
+from bus.worker.folder import ServiceFolder
 
 VOLUME_MIB = 16
 """Every test has a bucket, and every bucket a volume: hundreds must fit on a nearly full disk."""
@@ -100,3 +103,22 @@ async def artifacts(s3_settings: Settings) -> AsyncIterator[Artifacts]:
     await store.ensure_bucket()
     yield store
     store.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> ServiceFolder:
+    """The scripted model service."""
+    return write_service(tmp_path / "services")
+
+
+@pytest.fixture
+async def rig(
+    bus: Bus, nats_settings: Settings, s3_settings: Settings, tmp_path: Path
+) -> AsyncIterator[Rig]:
+    """The router's side of a worker, with a bucket of its own."""
+    bucket = f"test-{secrets.token_hex(6)}"
+    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
+    artifacts = Artifacts(settings)
+    await artifacts.ensure_bucket()
+    yield Rig(bus, artifacts, settings)
+    artifacts.close()

@@ -137,9 +137,17 @@ class Worker:
                 return
         self.ran.append(job.request_id)
         self.started.set()
-        await self.go.wait()
+        await self._held(delivery)
         await self._runs.update(key, self.end(job, run), claimed)
         await ack(self.bus, delivery)
+
+    async def _held(self, delivery: Delivery) -> None:
+        """Wait for `go`; meanwhile the delivery stays ours, however busy the machine is."""
+        while not self.go.is_set():
+            await self.bus.nc.publish(delivery.reply, b"+WPI")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ACK_WAIT_SECONDS / 6):
+                    await self.go.wait()
 
 
 def environment_of(bus: Bus, s3: Settings) -> dict[str, str]:

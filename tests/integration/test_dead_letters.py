@@ -86,7 +86,8 @@ async def test_a_poisonous_job_is_seen_asked_again_and_done(
 ) -> None:
     service = write_service(tmp_path / "services", max_attempts=1)
     bucket = f"test-{secrets.token_hex(6)}"
-    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
+    lan = msgspec.structs.replace(nats_settings, webhook_private=True)
+    settings = worker_settings(lan, s3_settings, bucket, tmp_path / "spool")
     hooks = sender_settings(settings, tmp_path / "secrets")
     script = Script(tmp_path / "s", "die_once")
     async with contextlib.AsyncExitStack() as stack:

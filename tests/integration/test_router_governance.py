@@ -36,6 +36,7 @@ from contracts.jobs import Job, Run
 from contracts.ledger import Charge
 from contracts.operating import InvalidateCache, ResetBreaker, SetBudget, SetFlag
 from contracts.subjects import Bucket, Stream
+from services.router.shell import Router
 
 pytestmark = pytest.mark.integration
 
@@ -182,6 +183,63 @@ async def test_a_request_says_what_it_may_cost_at_most(desk: Rig) -> None:
     assert (asked.budget, asked.cost_estimate, asked.preview) == (2.0, 1.0, True)
     assert {c.service: c.chosen for c in asked.candidates} == {"cheap": True, "dear": False}
     assert dear.ran == []
+
+
+async def test_a_request_that_nobody_does_for_its_money_is_refused_at_once(desk: Rig) -> None:
+    away = msgspec.structs.replace(service("away", cost=2.0), workers=0)
+    await desk.announce(service("cheap", cost=1.0), service("dear", cost=3.0), away)
+    await desk.router()
+    cheap = await desk.worker("cheap")
+    await desk.ask("r1", image(max_cost=0.5))
+    told = await desk.result("r1")  # long before those who are away are given up
+    assert told.error is not None
+    assert (told.status, told.error.code, told.error.retryable) == ("failed", "BUDGET", False)
+    assert "cheap: it may cost 1 US dollars, 0.5 may be spent" in told.error.message
+    body = await desk.event("r1", Capability.IMAGE.request_event)
+    asked = msgspec.json.decode(body, type=events.GenerationRequest)
+    assert {c.service: c.chosen for c in asked.candidates} == dict.fromkeys(
+        ("away", "cheap", "dear"), False
+    )
+    assert cheap.ran == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/x", "https://127.0.0.1/x", "https://169.254.169.254/", "x"]
+)
+async def test_a_webhook_that_may_lead_nowhere_is_refused_before_the_work(
+    desk: Rig, url: str
+) -> None:
+    await desk.announce(service("draft_image"))
+    await desk.router()
+    worker = await desk.worker("draft_image")
+    await desk.ask("wrong", image(webhook=url))
+    wrong = await desk.result("wrong")
+    assert wrong.error is not None
+    assert (wrong.error.code, wrong.error.field) == ("URL_NOT_ALLOWED", "webhook")
+    # A name is not looked up before there is something to deliver.
+    await desk.ask("named", image(webhook="https://no-such-name.invalid/x"))
+    assert (await desk.result("named")).status == "ok"
+    assert worker.ran == ["named"]
+
+
+async def test_what_was_admitted_is_not_refused_by_a_stricter_router(
+    desk: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.announce(service("draft_image"))
+    lax = msgspec.structs.replace(desk.bus.settings, webhook_private=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.bus, "settings", lax)
+        before = await desk.start(Router(desk.bus, desk.artifacts).run)
+    worker = await desk.worker("draft_image", held=True)
+    await desk.ask("r1", image(webhook="http://127.0.0.1:8080/x"))
+    await asyncio.wait_for(worker.started.wait(), 20)
+    before.cancel()
+    await asyncio.wait({before})
+    await desk.router()  # its first sweep takes everything in anew
+    await desk.ask("r2", image(webhook="http://127.0.0.1:8080/x"))
+    assert (await desk.result("r2")).status == "failed"
+    worker.go.set()
+    assert (await desk.result("r1")).status == "ok"
 
 
 async def test_what_nobody_may_do_is_asked_and_answered_once(

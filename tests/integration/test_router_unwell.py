@@ -20,6 +20,7 @@ from bus.records import Records
 from bus.settings import Settings
 from contracts import events, subjects
 from contracts.governance import BreakerRecord, BreakerState, BudgetRecord
+from contracts.identity import job_id_of
 from contracts.jobs import CacheClaim, Job, Run
 from contracts.manifest import ServiceRecord
 from contracts.operating import SetFlag
@@ -63,13 +64,14 @@ async def test_one_probe_of_fifty_waiting_jobs_after_a_restart(desk: Rig) -> Non
     await asyncio.gather(*(desk.event(n, events.ACCEPTED) for n in waiting))
     assert len(flaky.ran) == 5  # it is the only one, and is waited for
     before.cancel()
+    await asyncio.wait({before})
     flaky.go.clear()
     flaky.started.clear()
     flaky.end = ok
     found = await breakers.get("flaky")
     assert found is not None
     due = msgspec.structs.replace(found.value, retry_at=time.time())  # as if the pause was over
-    await breakers.update("flaky", due, found.revision)
+    assert isinstance(await breakers.update("flaky", due, found.revision), int)
     for _ in range(2):
         await desk.router()
     await asyncio.wait_for(flaky.started.wait(), 20)
@@ -85,6 +87,26 @@ async def test_one_probe_of_fifty_waiting_jobs_after_a_restart(desk: Rig) -> Non
     closed = await breakers.get("flaky")
     assert closed is not None
     assert (closed.value.state, closed.value.failures) == (BreakerState.CLOSED, [])
+
+
+async def test_a_probe_whose_router_died_is_published_by_the_next(desk: Rig) -> None:
+    """It was written down as the probe, and then nobody put it into JOBS: all wait for it."""
+    probing = BreakerRecord(
+        state=BreakerState.HALF_OPEN,
+        openings=1,
+        probe=job_id_of(TENANT, "-", "r1"),
+        probe_since=time.time(),
+    )
+    await Records(desk.bus, Bucket.BREAKERS, BreakerRecord).put("flaky", probing)
+    await desk.announce(service("flaky"))
+    await desk.router()
+    flaky = await desk.worker("flaky")
+    await desk.ask("r0", image("before it"))
+    await desk.event("r0", events.ACCEPTED)
+    await desk.ask("r1", image("the probe"))
+    assert (await desk.result("r1")).status == "ok"
+    assert (await desk.result("r0")).status == "ok"
+    assert flaky.ran == ["r1", "r0"]
 
 
 async def test_what_is_turned_off_in_the_middle_is_connected_to_no_more(desk: Rig) -> None:
@@ -198,6 +220,9 @@ async def test_an_operator_says_what_shall_be_and_sees_what_is(desk: Rig, adgenx
     flags = {str(row["service"]): row["is"] for row in await adgenx.listed("flag")}
     assert flags == {"cheap": "off", "dear": "on"}
     assert "it burns" in (await adgenx("flag"))[1]
+    (row,) = await adgenx.listed("flag", "cheap")
+    assert (row["service"], row["is"], row["reason"]) == ("cheap", "off", "it burns")
+    assert (await adgenx("flag", "nobody"))[0] == 1
     await desk.ask("r2", image("another"), campaign="c1")
     assert (await desk.result("r2", campaign="c1")).provider == "dear"
     assert await adgenx("flag", "cheap", "default") == (0, "cheap is on\n")

@@ -283,6 +283,17 @@ async def test_two_senders_tell_each_event_once(
     assert sorted(x.message_id for x in receiver.letters) == sorted(r.delivery_id for r in records)
 
 
+async def test_a_damaged_record_keeps_no_other_delivery_from_being_found(
+    rig: Rig, receiver: Receiver, settings: Settings
+) -> None:
+    """Only the sweep knows of a delivery whose sender died."""
+    await rig.bus.js.publish(f"$KV.{Bucket.DELIVERIES}.{TENANT}.msg_damaged", b"{")
+    await rig.owe(await rig.end("r1"), receiver.url())
+    async with sending(settings):
+        await asyncio.wait_for(receiver.arrived.wait(), 20)
+    assert [x.path for x in receiver.letters] == ["/hook"]
+
+
 async def test_a_sender_killed_in_mid_delivery_loses_nothing(
     rig: Rig, receiver: Receiver, process: Process
 ) -> None:
@@ -344,7 +355,8 @@ async def test_the_command_line_sets_lists_and_tries_again(rig: Rig, settings: S
         again = await adgenx(settings, "webhook", "retry", "--all")
         assert again == (0, f"{dead.delivery_id}: done\n")
         await rig.settled(1)
-        assert await adgenx(settings, "webhook", "list", "--dead") == (0, "no dead delivery\n")
+        for nothing in (("list", "--dead"), ("retry", "--all")):
+            assert await adgenx(settings, "webhook", *nothing) == (0, "no dead delivery\n")
         assert await adgenx(settings, "webhook", "end", "w1") == (0, "w1: done\n")
         assert (await adgenx(settings, "webhook", "retry", dead.delivery_id))[0] == 1
 

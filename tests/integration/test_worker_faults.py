@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from bus_servers import eventually
 from worker_fake import NAME, Script, write_service
-from worker_rig import CAMPAIGN, TENANT, Rig, process, worker_settings, working
+from worker_rig import CAMPAIGN, TENANT, Rig, process, working
 
 from bus import gate
-from bus.artifacts import Artifacts
-from bus.connection import EXIT_LOST, Bus
+from bus.connection import EXIT_LOST
 from bus.records import Records
 from bus.servers import NatsServer
-from bus.settings import Settings
 from bus.worker.announcing import FORGOTTEN_SECONDS
 from bus.worker.folder import ServiceFolder
 from contracts import subjects
@@ -29,23 +25,6 @@ from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket, Stream
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> ServiceFolder:
-    return write_service(tmp_path / "services")
-
-
-@pytest.fixture
-async def rig(
-    bus: Bus, nats_settings: Settings, s3_settings: Settings, tmp_path: Path
-) -> AsyncIterator[Rig]:
-    bucket = f"test-{secrets.token_hex(6)}"
-    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
-    artifacts = Artifacts(settings)
-    await artifacts.ensure_bucket()
-    yield Rig(bus, artifacts, settings)
-    artifacts.close()
 
 
 def job(tenant: str, script: Script) -> Job:
@@ -258,21 +237,6 @@ async def test_every_job_in_hand_is_given_back_when_the_worker_stops(
         assert run is not None
         assert (run.state, run.attempt) == (RunState.IDLE, 0)
         assert await rig.in_jobs(asked)
-
-
-async def test_a_large_output_is_stored_whole(rig: Rig, service: ServiceFolder) -> None:
-    (service.path / "acts.py").write_text(
-        "from bus.worker.model import Media\n"
-        "def paint_much(task, request, report, files):\n"
-        "    path = files.new('.bin')\n"
-        "    path.write_bytes(b'paint ' * 8_000_000)\n"
-        "    yield Media(path=path, media_type='application/octet-stream', name='image')\n"
-    )
-    async with working(rig.settings, service):
-        run = await rig.ended(await rig.ask(Script(service.path, "paint_much").request()))
-    stored = await rig.artifacts.stat(run.outputs[0].key)
-    assert stored is not None
-    assert stored.size_bytes == run.outputs[0].size_bytes == 48_000_000
 
 
 async def test_a_server_that_is_away_is_worth_another_start(

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from bus_servers import eventually
-from worker_fake import NAME, Script, write_service
-from worker_rig import Rig, process, worker_settings, working
+from worker_fake import NAME, Script
+from worker_rig import Rig, process, working
 
-from bus.artifacts import Artifacts
-from bus.connection import Bus
 from bus.records import Records
-from bus.settings import Settings
 from bus.worker.folder import ServiceFolder, engine_revision
 from bus.worker.retry import IN_PLACE_SECONDS
 from contracts.governance import FlagRecord
@@ -30,23 +25,6 @@ from contracts.subjects import Bucket
 pytestmark = pytest.mark.integration
 
 READY, UNAVAILABLE = ServiceState.READY, ServiceState.UNAVAILABLE
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> ServiceFolder:
-    return write_service(tmp_path / "services")
-
-
-@pytest.fixture
-async def rig(
-    bus: Bus, nats_settings: Settings, s3_settings: Settings, tmp_path: Path
-) -> AsyncIterator[Rig]:
-    bucket = f"test-{secrets.token_hex(6)}"
-    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
-    artifacts = Artifacts(settings)
-    await artifacts.ensure_bucket()
-    yield Rig(bus, artifacts, settings)
-    artifacts.close()
 
 
 def limited(folder: Path, *, after: float, times: int = 1) -> Script:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -14,12 +12,9 @@ import pytest
 from bus_servers import eventually
 from nats.aio.msg import Msg
 from worker_fake import NAME, Script, write_service
-from worker_rig import CAMPAIGN, TENANT, Cable, Rig, process, worker_settings, working
+from worker_rig import CAMPAIGN, TENANT, Rig, process, working
 
 from bus import gate
-from bus.artifacts import Artifacts
-from bus.connection import Bus
-from bus.settings import Settings
 from bus.worker.folder import ServiceFolder
 from contracts import subjects
 from contracts.artifacts import ArtifactRef
@@ -29,23 +24,6 @@ from contracts.jobs import Buried, JobState, RunState
 from contracts.subjects import Stream
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> ServiceFolder:
-    return write_service(tmp_path / "services")
-
-
-@pytest.fixture
-async def rig(
-    bus: Bus, nats_settings: Settings, s3_settings: Settings, tmp_path: Path
-) -> AsyncIterator[Rig]:
-    bucket = f"test-{secrets.token_hex(6)}"
-    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
-    artifacts = Artifacts(settings)
-    await artifacts.ensure_bucket()
-    yield Rig(bus, artifacts, settings)
-    artifacts.close()
 
 
 @pytest.fixture
@@ -244,6 +222,29 @@ async def test_a_superseded_worker_says_nothing(
     assert (run.owner, run.state) == ("another", RunState.CLAIMED)
 
 
+async def test_a_worker_that_is_given_its_own_job_again_ends_the_first_run_and_keeps_the_second(
+    rig: Rig, tmp_path: Path
+) -> None:
+    service = write_service(tmp_path / "services", concurrency=2)
+    script = Script(tmp_path / "s", "wait")
+    began = time.monotonic()
+    async with working(rig.settings, service):
+        job = await rig.ask(script.request())
+        await rig.started(script)
+        await rig.nudge(job)
+        await rig.started(script, times=2)
+
+        async def one_place_is_free() -> bool:
+            asking = (await rig.bus.js.consumer_info(Stream.JOBS, NAME)).num_waiting == 1
+            return asking and time.monotonic() - began > 2.5 * rig.settings.ack_wait_seconds
+
+        await eventually(one_place_is_free)
+        script.gate.touch()
+        run = await rig.ended(job)
+    assert (run.state, run.attempt, len(script.runs)) == (RunState.OK, 2, 2)
+    assert await rig.writes() == 3, "two claims and one commit"
+
+
 async def test_a_stopping_worker_gives_the_attempt_back(
     rig: Rig, service: ServiceFolder, tmp_path: Path
 ) -> None:
@@ -280,87 +281,6 @@ async def test_a_worker_that_stops_while_its_model_loads_does_not_wait_for_it(
     async with working(rig.settings, service):
         run = await rig.ended(job)
     assert (run.state, run.attempt, len(script.runs)) == (RunState.OK, 1, 1)
-
-
-async def test_a_store_that_is_away_costs_patience_and_no_second_run(
-    rig: Rig, service: ServiceFolder, tmp_path: Path
-) -> None:
-    cable = Cable(rig.settings.s3_endpoint)
-    await cable.mend()
-    settings = msgspec.structs.replace(rig.settings, s3_endpoint=cable.endpoint)
-    script = Script(tmp_path / "s", "wait")
-    done = settings.spool_dir / NAME / "done"
-    async with working(settings, service):
-        job = await rig.ask(script.request())
-        await rig.started(script)
-        await cable.cut()
-        script.gate.touch()
-
-        async def spooled() -> bool:
-            return (done / job.job_id).is_dir()
-
-        await eventually(spooled)
-        began = time.monotonic()
-
-        async def past_ack_wait() -> bool:
-            return time.monotonic() - began > 1.5 * settings.ack_wait_seconds
-
-        await eventually(past_ack_wait)
-        await cable.mend()
-        run = await rig.ended(job)
-    await cable.cut()
-    assert (run.state, run.attempt, len(script.runs)) == (RunState.OK, 1, 1)
-
-
-async def test_a_worker_killed_with_a_finished_result_leaves_it_to_the_next(
-    rig: Rig, service: ServiceFolder, tmp_path: Path
-) -> None:
-    cable = Cable(rig.settings.s3_endpoint)
-    await cable.mend()
-    cut_off = msgspec.structs.replace(rig.settings, s3_endpoint=cable.endpoint)
-    script = Script(tmp_path / "s", "wait")
-    done = rig.settings.spool_dir / NAME / "done"
-    with process(cut_off, service) as worker:
-        job = await rig.ask(script.request())
-        await rig.started(script)
-        await cable.cut()
-        script.gate.touch()
-
-        async def spooled() -> bool:
-            return (done / job.job_id).is_dir()
-
-        await eventually(spooled)
-        worker.send_signal(signal.SIGKILL)
-        worker.wait()
-    async with working(rig.settings, service):
-        run = await rig.ended(job)
-    assert (run.state, len(script.runs)) == (RunState.OK, 1), "adopted, not made again"
-    assert await rig.artifacts.read(run.outputs[0].key) == b"seed 7 "
-
-
-async def test_a_damaged_result_in_the_spool_is_made_again(
-    rig: Rig, service: ServiceFolder, tmp_path: Path
-) -> None:
-    cable = Cable(rig.settings.s3_endpoint)
-    await cable.mend()
-    cut_off = msgspec.structs.replace(rig.settings, s3_endpoint=cable.endpoint)
-    script = Script(tmp_path / "s", "wait")
-    done = rig.settings.spool_dir / NAME / "done"
-    async with working(cut_off, service):
-        job = await rig.ask(script.request())
-        await rig.started(script)
-        await cable.cut()
-        script.gate.touch()
-
-        async def spooled() -> bool:
-            return (done / job.job_id).is_dir()
-
-        await eventually(spooled)
-    (done / job.job_id / "0").write_bytes(b"torn")
-    async with working(rig.settings, service):
-        run = await rig.ended(job)
-    assert (run.state, len(script.runs)) == (RunState.OK, 2)
-    assert await rig.artifacts.read(run.outputs[0].key) == b"seed 7 "
 
 
 async def test_an_input_that_is_not_there_fails_the_job_before_the_model(
@@ -417,46 +337,6 @@ async def test_bytes_that_are_no_job_are_buried(rig: Rig, service: ServiceFolder
     found = await gate.last(rig.bus, Stream.DEAD, subjects.dead(NAME, "a" * 26))
     assert found is not None
     assert found.data == b"\xff{not a job"
-
-
-async def test_a_receipt_saves_the_run_where_the_spool_is_lost(rig: Rig, tmp_path: Path) -> None:
-    service = write_service(tmp_path / "services", keep_receipt=True)
-    script = Script(tmp_path / "s", "make")
-    async with working(rig.settings, service):
-        job = await rig.ask(script.request())
-        first = await rig.ended(job)
-    body = await rig.artifacts.get_receipt(TENANT, NAME, job.job_id)
-    assert body is not None
-    # Another machine: the run was claimed by a worker that died before its commit.
-    await rig.change(job, state=RunState.CLAIMED, owner="dead", outputs=[])
-    await gate.publish_once(rig.bus, subjects.job(NAME, job.job_id), encode(job))
-    elsewhere = msgspec.structs.replace(rig.settings, spool_dir=tmp_path / "elsewhere")
-    async with working(elsewhere, service):
-        run = await rig.ended(job)
-    assert (run.outputs, len(script.runs)) == (first.outputs, 1)
-
-
-async def test_what_was_ordered_once_is_known_to_the_next_attempt(rig: Rig, tmp_path: Path) -> None:
-    service = write_service(tmp_path / "services", keep_receipt=True)
-    script = Script(tmp_path / "s", "order", orders=str(tmp_path / "orders"))
-    async with working(rig.settings, service):
-        job = await rig.ask(script.request())
-        run = await rig.ended(job)
-    assert (run.state, len(script.runs)) == (RunState.OK, 2)
-    assert (tmp_path / "orders").read_text() == "ordered\n"
-    assert await rig.artifacts.get_note(TENANT, NAME, job.job_id, "number") == b"n1"
-    assert not list((rig.settings.spool_dir / NAME / "notes").iterdir()), "it is over here"
-
-
-async def test_who_keeps_no_receipts_keeps_no_notes(rig: Rig, tmp_path: Path) -> None:
-    service = write_service(tmp_path / "services", keep_receipt=False)
-    script = Script(tmp_path / "s", "order", orders=str(tmp_path / "orders"))
-    async with working(rig.settings, service):
-        job = await rig.ask(script.request())
-        run = await rig.ended(job)
-    assert run.error is not None
-    assert (run.error.code, len(script.runs)) == ("MODEL_FAILED", 1)
-    assert not (tmp_path / "orders").exists()
 
 
 async def test_several_jobs_at_once_have_a_process_each(rig: Rig, tmp_path: Path) -> None:

@@ -36,11 +36,6 @@ Start = Callable[..., Awaitable[ModelProcess]]
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> ServiceFolder:
-    return write_service(tmp_path / "services")
-
-
-@pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Start processes that are ended with the test."""
     started: list[ModelProcess] = []

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from worker_rig import Rig, worker_settings, working
+from worker_rig import Rig, working
 
-from bus.artifacts import Artifacts
-from bus.connection import Bus
-from bus.settings import Settings
 from bus.worker.folder import open_folder
 from contracts import pricing
 from contracts.jobs import Run, RunState
@@ -101,15 +97,9 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-async def rig(
-    bus: Bus, nats_settings: Settings, s3_settings: Settings, tmp_path: Path
-) -> AsyncIterator[Rig]:
-    bucket = f"test-{secrets.token_hex(6)}"
-    settings = worker_settings(nats_settings, s3_settings, bucket, tmp_path / "spool")
-    artifacts = Artifacts(settings)
-    await artifacts.ensure_bucket()
-    yield Rig(bus, artifacts, settings, SERVICE.name)
-    artifacts.close()
+def rig(rig: Rig) -> Rig:
+    rig.service = SERVICE.name
+    return rig
 
 
 def request(url: str) -> GenerateImage:

@@ -152,6 +152,16 @@ class Rig:
 
         await eventually(begun)
 
+    async def spooled(self, job: Job) -> Path:
+        """Wait until a job's result lies finished in the spool, and return its folder."""
+        kept = self.settings.spool_dir / self.service / "done" / job.job_id
+
+        async def done() -> bool:
+            return kept.is_dir()
+
+        await eventually(done)
+        return kept
+
     async def in_jobs(self, job: Job) -> bool:
         """Say whether the job's message still is in JOBS."""
         subject = subjects.job(self.service, job.job_id)

@@ -47,7 +47,9 @@ class _Server:
 def consumer(floor: int, *filters: str) -> dict[str, object]:
     one = {"filter_subject": filters[0]} if len(filters) == 1 else {}
     many = {"filter_subjects": list(filters)} if len(filters) > 1 else {}
-    return {"config": one | many, "ack_floor": {"consumer_seq": 1, "stream_seq": floor}}
+    position = {"consumer_seq": 1, "stream_seq": floor}
+    named = {"stream_name": "S", "name": "durable"}
+    return named | {"config": one | many, "delivered": position, "ack_floor": position}
 
 
 async def test_every_page_and_every_filter_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.unit
         ("cache invalidate --key 12", "cache_key"),
         ("priority r1 first", "no rank"),
         ("priority r1 1000001", "no rank"),
-        ("flag longcat", "on, off or default"),
+        ("flag longcat --reason hot", "on, off or default"),
+        ("flag Long.Cat", "no service's name"),
         ("flag Long.Cat off", "no service's name"),
         ("breaker reset ../x", "no service's name"),
         ("explain a.b", "request"),
@@ -105,6 +106,29 @@ def test_a_hit_says_that_it_is_one(changes: dict[str, object], words: str) -> No
     fields = {f: getattr(RESULT, f) for f in RESULT.__struct_fields__} | changes
     text = told(Story("-", "r1", None, GenerationResult(**fields)))
     assert words in " ".join(text.split())
+
+
+LOST = ErrorInfo(code="CHILD_LOST", message="status 9", retryable=True)
+POISON = ErrorInfo(code="POISON", message="3 attempts lost the model's process")
+CANCELLED = ErrorInfo(code="CANCELLED", message="somebody cancelled it")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "again"),
+    [
+        (Attempt(service="a", starts=3, error=POISON, failures=[LOST, LOST, LOST]), 2),
+        # Its worker was killed with it once: such a start has left no failure behind.
+        (Attempt(service="a", starts=3, error=POISON, failures=[LOST, LOST]), 1),
+        (Attempt(service="a", starts=2, error=CANCELLED, failures=[LOST, LOST]), 1),
+        (Attempt(service="a", starts=2, error=CANCELLED, failures=[LOST]), 1),
+        (Attempt(service="a", starts=3, failures=[LOST, LOST]), 2),
+    ],
+)
+def test_a_start_that_nothing_came_after_was_not_tried_again(attempt: Attempt, again: int) -> None:
+    result = GenerationResult(request_id="r1", capability="video", status="ok", attempts=[attempt])
+    text = told(Story("-", "r1", None, result))
+    assert text.count("CHILD_LOST") == len(attempt.failures)
+    assert text.count("tried again") == again
 
 
 def test_what_is_not_over_says_so() -> None:

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from bus.picture import Budget, Picture, Provider, Queue, Stored
+from bus.picture import Budget, Picture, Provider, Queue
+from bus.survey import StreamState
 from services.cli.top_view import Page
 from services.cli.top_warning import duration, warnings
 from services.cli.top_watch import AtWork, Now, p95
@@ -46,7 +47,9 @@ def disks(ratio: float) -> Picture:
 
 
 def stream(size: int, limit: int = 100) -> Picture:
-    stored = Stored(stream="JOBS", messages=1, last_sequence=1, size_bytes=size, limit_bytes=limit)
+    stored = StreamState(
+        stream="JOBS", messages=1, last_sequence=1, size_bytes=size, limit_bytes=limit
+    )
     return picture(streams=[stored])
 
 

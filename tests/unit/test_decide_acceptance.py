@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from coordinator_double import BRIEF
+from coordinator_schedule import AT
 
-from contracts.brief import Brand, Brief, Product
 from contracts.campaign import CampaignState, RerunCampaign, RunCampaign, brief_hash
 from contracts.canonical import digest
 from contracts.capability import Tier
@@ -19,15 +20,6 @@ from services.coordinator.acceptance import (
 )
 
 pytestmark = pytest.mark.unit
-
-AT = 1_790_000_000.0
-BRIEF = Brief(
-    campaign="k",
-    brand=Brand(name="Kestrel"),
-    product=Product(name="Kestrel", what="cold brew"),
-    placements=["display_300x250"],
-    locales=["en-US"],
-)
 
 
 def understood(message: RunCampaign) -> Wanted:

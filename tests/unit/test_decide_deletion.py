@@ -7,6 +7,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from coordinator_double import (
+    BRIEF,
+    CHANGED,
+    KEY,
     TENANT,
     MemoryWorld,
     Router,
@@ -17,12 +20,11 @@ from coordinator_double import (
     sequence_of,
     told,
 )
-from coordinator_schedule import AT, drive, drive_until, run, serve
-from hypothesis import HealthCheck, given, settings
+from coordinator_schedule import AT, SCHEDULES, drive, drive_until, run, seeds, serve
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import subjects
-from contracts.brief import Brand, Brief, Product
 from contracts.campaign import CampaignState
 from contracts.codec import encode
 from services.coordinator import reception
@@ -30,20 +32,6 @@ from services.coordinator.advance import advance
 from services.coordinator.reception import Message
 
 pytestmark = pytest.mark.unit
-
-BRIEF = Brief(
-    campaign="k",
-    brand=Brand(name="Kestrel"),
-    product=Product(name="Kestrel", what="cold brew"),
-    placements=["display_300x250"],
-    locales=["en-US"],
-)
-CHANGED = msgspec.structs.replace(BRIEF, headlines={"hook": "Wake up"})
-KEY = f"{TENANT}.k"
-SCHEDULES = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-seeds = st.integers(0, 2**32 - 1)
 
 
 def check_deleted(world: MemoryWorld) -> None:

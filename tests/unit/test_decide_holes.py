@@ -6,11 +6,21 @@ import random
 
 import msgspec
 import pytest
-from coordinator_double import TENANT, MemoryWorld, Router, ask, ask_again, cancel, told
+from coordinator_double import (
+    BRIEF,
+    CHANGED,
+    KEY,
+    TENANT,
+    MemoryWorld,
+    Router,
+    ask,
+    ask_again,
+    cancel,
+    told,
+)
 from coordinator_schedule import AT, drive, drive_until, serve
 
 from contracts import subjects
-from contracts.brief import Brand, Brief, Product
 from contracts.campaign import CampaignState
 from contracts.jobs import JobState
 from services.coordinator import reception
@@ -19,16 +29,6 @@ from services.coordinator.reception import Message
 from services.coordinator.telling import request_id_of
 
 pytestmark = pytest.mark.unit
-
-BRIEF = Brief(
-    campaign="k",
-    brand=Brand(name="Kestrel"),
-    product=Product(name="Kestrel", what="cold brew"),
-    placements=["display_300x250"],
-    locales=["en-US"],
-)
-CHANGED = msgspec.structs.replace(BRIEF, headlines={"hook": "Wake up"})
-KEY = f"{TENANT}.k"
 
 
 def accepted() -> tuple[MemoryWorld, Router]:

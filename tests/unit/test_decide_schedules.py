@@ -7,6 +7,7 @@ import functools
 import msgspec
 import pytest
 from coordinator_double import (
+    KEY,
     TENANT,
     MemoryWorld,
     Router,
@@ -16,8 +17,8 @@ from coordinator_double import (
     sequence_of,
     told,
 )
-from coordinator_schedule import is_quiet, run
-from hypothesis import HealthCheck, given, settings
+from coordinator_schedule import SCHEDULES, is_quiet, run, seeds
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts import subjects
@@ -42,11 +43,6 @@ BRIEF = Brief(
     variants=Variants(hooks=2),
 )
 CHANGED = msgspec.structs.replace(BRIEF, headlines={"hook": "Wake up"})
-KEY = f"{TENANT}.k"
-SCHEDULES = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-seeds = st.integers(0, 2**32 - 1)
 
 
 def package_of(world: MemoryWorld) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from coordinator_double import TENANT, MemoryWorld, Router, ask, told
+from coordinator_double import BRIEF as ONE_LOCALE
+from coordinator_double import KEY, TENANT, MemoryWorld, Router, ask, told
 from coordinator_schedule import AT, drive, serve
 
-from contracts.brief import Brand, Brief, Money, Product
+from contracts.brief import Money
 from contracts.brief_check import check_brief
 from contracts.campaign import CampaignRecord, CampaignState, Cancel, RunCampaign
 from contracts.canonical import request_hash
@@ -26,14 +27,7 @@ from services.coordinator.telling import Once
 
 pytestmark = pytest.mark.unit
 
-KEY = f"{TENANT}.k"
-BRIEF = Brief(
-    campaign="k",
-    brand=Brand(name="Kestrel"),
-    product=Product(name="Kestrel", what="cold brew"),
-    placements=["display_300x250"],
-    locales=["en-US", "de-AT"],
-)
+BRIEF = msgspec.structs.replace(ONE_LOCALE, locales=["en-US", "de-AT"])
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -198,6 +198,17 @@ def refused(what: Facts) -> ErrorInfo:
     return step.run.error
 
 
+@pytest.mark.parametrize("said", [{"max_cost": 0.5}, {"budget": {"amount": 0.5}}])
+def test_a_job_does_not_fall_back_to_one_that_costs_more_than_it_says(
+    said: dict[str, object],
+) -> None:
+    error = ErrorInfo(code="MODEL_FAILED", message="m")
+    known = {"message_sequence": 9, "run": run(RunState.FAILED, error=error)}
+    assert written(facts(job(), **known, admitted=admitted())).service == "beta"
+    after = written(facts(job(), **known, admitted=admitted(**said)))
+    assert (after.state, after.error) == (JobState.FAILED, error)
+
+
 def test_a_charge_is_what_it_cost_and_never_more_than_its_price() -> None:
     for cost, charge in ((1.0, 1.0), (9.0, 2.0)):
         after = written(

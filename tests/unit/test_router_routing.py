@@ -1,4 +1,4 @@
-"""Who is chosen, who is refused and why; and that what must not count does not count."""
+"""Who is chosen, what is told of the others, and that what must not count does not count."""
 
 from __future__ import annotations
 
@@ -6,236 +6,16 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router_facts import REF, service
+from router_services import NOW, OPEN, big, chosen, image, made, reasons, route
 
-from contracts.capability import Capability, Tier
+from contracts.capability import Tier
 from contracts.errors import BudgetExceededError, DisabledError, NoProviderError
-from contracts.events import Candidate
-from contracts.governance import BreakerRecord, BreakerState
-from contracts.manifest import (
-    CostSection,
-    Feature,
-    LimitSection,
-    Manifest,
-    ServiceRecord,
-    ServiceState,
-)
-from contracts.requests import (
-    AnimateCharacter,
-    ArtDirection,
-    GenerateImage,
-    GenerateSpeech,
-    GenerateVideo,
-    Request,
-    SpeechLine,
-    Subject,
-)
+from contracts.manifest import CostSection, Manifest, ServiceRecord
+from contracts.requests import Request
 from services.router.landscape import Landscape, Load, landscape_of
 from services.router.routing import Route, candidates, choose, provenance
-from services.router.territory import EUROPEAN_UNION, forbidden
 
 pytestmark = pytest.mark.unit
-
-VIDEO = Capability.VIDEO.request_type
-SPEECH = Capability.SPEECH.request_type
-ANIMATION = Capability.ANIMATION.request_type
-NOW = 1000.0
-OPEN = BreakerRecord(state=BreakerState.OPEN, retry_at=NOW + 10)
-
-
-def image(**fields: object) -> GenerateImage:
-    return msgspec.convert({"prompt": "a", "width": 64, "height": 64} | fields, GenerateImage)
-
-
-def video(**fields: object) -> GenerateVideo:
-    plain = {"prompt": "a", "width": 64, "height": 64, "seconds": 5.0}
-    return msgspec.convert(plain | fields, GenerateVideo)
-
-
-def animation(**fields: object) -> AnimateCharacter:
-    plain = {"character": REF, "driving": REF, "width": 64, "height": 64}
-    return msgspec.convert(plain | fields, AnimateCharacter)
-
-
-def made(name: str, tag: str = "generate_image.v1", **changes: object) -> ServiceRecord:
-    """Return a ready service; `changes` are of its manifest, or of a section by a dotted name."""
-    record = service(name, tag=tag)
-    manifest = record.manifest
-    for path, value in changes.items():
-        section, _, field = path.partition("__")
-        if field:
-            part = msgspec.structs.replace(getattr(manifest, section), **{field: value})
-            value = part  # noqa: PLW2901 - the section as a whole
-        manifest = msgspec.structs.replace(manifest, **{section: value})
-    return msgspec.structs.replace(record, manifest=manifest)
-
-
-def big(name: str, **changes: object) -> ServiceRecord:
-    return made(name, tier=Tier.PRODUCTION, **changes)
-
-
-def chosen(request: Request, *services: ServiceRecord, **more: object) -> str:
-    return route(request, *services, **more).chosen.manifest.name
-
-
-def route(request: Request, *services: ServiceRecord, **more: object) -> Route:
-    plain = landscape_of(services, NOW)
-    return choose(request, msgspec.structs.replace(plain, **more))
-
-
-def reasons(found: list[Candidate]) -> dict[str, str]:
-    return {c.service: c.reason for c in found}
-
-
-# refusals
-
-
-@pytest.mark.parametrize(
-    ("request_", "only", "reason"),
-    [
-        (image(), big("x"), "it makes production, draft was asked for"),
-        (image(tier="production"), made("x"), "it makes draft, production was asked for"),
-        (
-            image(),
-            msgspec.structs.replace(made("x"), state=ServiceState.UNAVAILABLE),
-            "x: it is not available",
-        ),
-        (image(), msgspec.structs.replace(made("x"), workers=0), "x: it has no workers"),
-        (image(), made("x", VIDEO), "no announced service accepts generate_image.v1"),
-        (image(provider="y"), made("x"), "x: y was asked for"),
-        (image(), made("x", model__commercial_use=False), r"its licence \(MIT\) forbids adver"),
-        (image(markets=["US", "FR"]), made("x", model__territory=["EU"]), "excludes FR$"),
-        (image(markets=["UK"]), made("x", model__territory=["GB"]), "excludes GB$"),
-        (image(), made("x", model__territory=["EU"]), "excludes EU, and the request names no mark"),
-        (
-            image(width=128),
-            made("x", limits=LimitSection(max_side=100)),
-            "sides of at most 100 pixels",
-        ),
-        (image(), made("x", limits=LimitSection(max_pixels=4095)), "at most 4095 pixels"),
-        (video(), made("x", VIDEO, limits=LimitSection(max_seconds=4)), "it makes at most 4 s"),
-        (video(), made("x", VIDEO, limits=LimitSection(min_seconds=6)), "it makes at least 6 s"),
-        (
-            video(first_frame=REF, last_frame=REF),
-            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
-            "it cannot do last frame",
-        ),
-        (
-            video(continue_from=REF),
-            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
-            "it cannot do continuation",
-        ),
-        (
-            animation(),
-            made("x", ANIMATION, limits=LimitSection(features=[Feature.REPLACEMENT])),
-            "it cannot do raw driving",
-        ),
-        (
-            animation(mode="replace", pose=REF),
-            made("x", ANIMATION, limits=LimitSection(features=[Feature.RAW_DRIVING])),
-            "it cannot do replacement",
-        ),
-        (
-            image(references=[REF]),
-            made("x", limits=LimitSection(features=[Feature.PLAIN])),
-            "it cannot do references",
-        ),
-        (
-            image(art=ArtDirection(subject=Subject(label=REF))),
-            made("x", limits=LimitSection(features=[Feature.PLAIN])),
-            "it cannot do references",
-        ),
-        (
-            image(references=[REF, REF]),
-            made("x", limits=LimitSection(max_references=1)),
-            "it takes 1 references, 2 were given",
-        ),
-        (
-            GenerateSpeech(
-                locale="de-AT",
-                lines=[SpeechLine(text="a", start_seconds=0, max_seconds=1)],
-                seconds=1,
-            ),
-            made("x", SPEECH, limits=LimitSection(languages=["en", "de-DE"])),
-            "it does not know de-AT",
-        ),
-    ],
-)
-def test_why_nobody_may_do_it(request_: Request, only: ServiceRecord, reason: str) -> None:
-    with pytest.raises(NoProviderError, match=reason):
-        route(request_, only)
-
-
-@pytest.mark.parametrize(
-    ("request_", "only"),
-    [
-        (image(markets=["US"]), made("x", model__territory=["EU"])),
-        (video(first_frame=REF), made("x", VIDEO)),
-        (image(), made("x", limits=LimitSection(max_pixels=4096, max_side=64))),
-        (video(), made("x", VIDEO, limits=LimitSection(min_seconds=5, max_seconds=5))),
-        (
-            video(first_frame=REF),
-            made("x", VIDEO, limits=LimitSection(features=[Feature.FIRST_FRAME])),
-        ),
-        (
-            image(art=ArtDirection(subject=Subject(label=REF))),
-            made("x", limits=LimitSection(features=[Feature.REFERENCES])),
-        ),
-        (
-            image(art=ArtDirection(subject=Subject())),
-            made("x", limits=LimitSection(features=[Feature.PLAIN])),
-        ),
-        (
-            video(art=ArtDirection(subject=Subject(label=REF))),
-            made("x", VIDEO, limits=LimitSection(features=[Feature.PLAIN])),
-        ),
-        (
-            animation(),
-            made("x", ANIMATION, limits=LimitSection(features=[Feature.RAW_DRIVING])),
-        ),
-        (
-            animation(mode="replace", pose=REF),
-            made("x", ANIMATION, limits=LimitSection(features=[Feature.REPLACEMENT])),
-        ),
-        (
-            GenerateSpeech(
-                locale="de-AT",
-                lines=[SpeechLine(text="a", start_seconds=0, max_seconds=1)],
-                seconds=1,
-            ),
-            made("x", SPEECH, limits=LimitSection(languages=["de"])),
-        ),
-    ],
-)
-def test_what_a_limit_lets_through(request_: Request, only: ServiceRecord) -> None:
-    assert chosen(request_, only) == "x"
-
-
-def test_a_licence_of_the_operators_own_lifts_the_manifests() -> None:
-    limited = made("x", model__commercial_use=False, model__territory=["EU"])
-    assert chosen(image(markets=["DE"]), limited, licensed=frozenset({"x"})) == "x"
-
-
-def test_the_union_has_27_members() -> None:
-    assert len(EUROPEAN_UNION) == 27
-    assert forbidden(["EU", "KR"], ["US", "KR", "AT", "GB"]) == ["AT", "KR"]
-
-
-def test_packing_knows_no_tier() -> None:
-    packed = msgspec.convert(
-        {
-            "type": "package_campaign.v1",
-            "title": "t",
-            "palette": {},
-            "tier": "production",
-            "items": [{"path": "a.png", "artifact": msgspec.to_builtins(REF), "step": "s"}],
-        },
-        Request,
-    )
-    packager = made("packager", Capability.PACKAGE.request_type)
-    assert route(packed, packager).chosen is packager
-    assert provenance(packed, packager).tier is Tier.PRODUCTION
-
 
 # errors, and what each says of what may come
 
@@ -259,10 +39,13 @@ def test_too_dear_is_an_answer_at_once() -> None:
         route(image(max_cost=2), made("x", cost__per_run=3.0))
     with pytest.raises(BudgetExceededError):
         choose(image(), landscape_of([made("x", cost__per_run=3.0)]), at_most=0.0)
+    away = msgspec.structs.replace(made("x", cost__per_run=3.0), workers=0)
+    with pytest.raises(BudgetExceededError):  # however long one waits for it
+        route(image(budget={"amount": 2}), away)
 
 
 def test_whom_nobody_may_serve_hears_of_everybody() -> None:
-    found = candidates(image(), landscape_of([big("a"), made("b")]), 0.5)
+    found = candidates(image(max_cost=0.5), landscape_of([big("a"), made("b")]))
     assert [(c.service, c.chosen, c.fit) for c in found] == [("b", True, True), ("a", False, False)]
     nobody = candidates(image(), landscape_of([big("a")]))
     assert reasons(nobody) == {"a": "it makes production, draft was asked for"}

@@ -1,4 +1,4 @@
-"""What stands around the transition table: routing, admission, the floor and the desk."""
+"""What stands around the transition table: admission, what is told, and the desk."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ import asyncio
 
 import msgspec
 import pytest
-from router_facts import (
-    KEY,
-    NOW,
-    REF,
-    admitted,
-    job,
-    message,
-    service,
-)
+from router_facts import KEY, REF, admitted, job, message
 
 from contracts.artifacts import artifact_key
-from contracts.errors import (
-    AdgenxError,
-    BusUnavailableError,
-)
+from contracts.errors import AdgenxError, BusUnavailableError
 from contracts.jobs import JobState
-from contracts.requests import GenerateImage, GenerateVideo
+from contracts.requests import GenerateVideo
 from services.router import admission, telling
 from services.router.desk import Desk
-from services.router.facts import (
-    Rest,
-)
-from services.router.floor import Floor
-from services.router.release import places
+from services.router.facts import Rest
 
 pytestmark = pytest.mark.unit
 
@@ -68,61 +53,6 @@ def test_a_repeated_result_is_the_same_bytes() -> None:
     ended = job(state=JobState.OK, outputs=[REF], charge=1.0, ended_at=120.5)
     assert telling.result(ended) == telling.result(ended)
     assert b'"latency_ms":20500' in telling.result(ended).body
-
-
-# release and the floor
-
-
-def test_who_waits_beyond_its_deadline_is_not_waiting() -> None:
-    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
-    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
-    known = admission.admit(
-        message(GenerateImage(prompt="a", width=64, height=64, deadline_seconds=10))
-    )
-    assert not floor.enter("alpha", job(), known, again=False)
-    assert floor.waits(KEY, 105.0)
-    assert not floor.waits(KEY, 111.0)
-
-
-def test_capacity_is_twice_what_can_run() -> None:
-    assert places(service("alpha", workers=4)) == 2 * 4
-    assert places(None) > 0
-
-
-def test_the_floor_fills_empties_and_believes_jobs() -> None:
-    now = [0.0]
-    floor = Floor(lambda _: service("alpha", workers=3), lambda: now[0])  # room for six
-    jobs = [job(request_id=f"r{n}", job_id=f"j{n}") for n in range(8)]
-
-    def enter(number: int) -> bool:
-        subject = f"adgenx.req.acme.image.-.r{number}"
-        known = admission.admit(message(subject=subject))
-        return floor.enter("alpha", jobs[number], known, again=False)
-
-    assert [enter(n) for n in range(8)] == [True] * 6 + [False] * 2
-    assert floor.waits("acme.-.r7", NOW)
-    floor.left("alpha", "acme.-.r0", "j0")
-    assert floor.called("alpha") == ["acme.-.r6"]
-    assert enter(6)
-    assert not enter(7)
-    now[0] = 10.0
-    floor.sync([("alpha", "j1")], 5.0)  # the others have left by another router
-    assert floor.called("alpha") == ["acme.-.r7"]
-    assert enter(7)
-    assert floor.crowded == []
-
-
-def test_a_job_that_another_router_released_waits_no_longer() -> None:
-    floor = Floor(lambda _: service("alpha", workers=0), lambda: 0.0)
-    floor.sync([("alpha", "other")], 1.0)  # the only place is taken
-    floor.begin(KEY)
-    assert not floor.enter("alpha", job(), admitted(), again=False)
-    floor.settle(KEY)
-    assert floor.waits(KEY, NOW)
-    floor.begin(KEY)  # advanced again, and this time it has no wish to enter
-    floor.settle(KEY)
-    assert not floor.waits(KEY, NOW)
-    assert floor.crowded == []
 
 
 # the desk

@@ -45,7 +45,7 @@ class Ether:
     def __init__(self) -> None:
         self.now = 100.0
         self.heard: list[tuple[str, Progress]] = []
-        self.refuses: nats.errors.Error | None = None
+        self.refuses: Exception | None = None
 
     async def publish(self, subject: str, payload: bytes) -> None:
         if self.refuses is not None:
@@ -122,8 +122,15 @@ def test_a_preview_that_is_held_back_goes_out_with_the_next_tick_and_only_once(
     assert (told.done, told.preview, after.preview) == (3, "eA==", "")
 
 
-def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(ether: Ether) -> None:
-    ether.refuses = nats.errors.OutboundBufferLimitError()
+@pytest.mark.parametrize(
+    "error",
+    [nats.errors.OutboundBufferLimitError(), ConnectionResetError()],
+    ids=["full", "broken"],
+)
+def test_a_bus_that_takes_no_more_costs_a_tick_and_not_the_run(
+    ether: Ether, error: Exception
+) -> None:
+    ether.refuses = error
     talk = reporter(ether)
     talk.tick(tick(1))
     talk.tick(tick(2))

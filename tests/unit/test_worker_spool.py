@@ -116,3 +116,24 @@ def test_closing_removes_the_scratch_and_keeps_results(tmp_path: Path) -> None:
     spool.close()
     assert not scratch.exists()
     assert Spool(tmp_path, "svc", "r1").find("j1", REQUEST) == kept
+
+
+def test_a_result_that_goes_while_the_spool_is_measured_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, "svc", "r1")
+    for job_id in ("j1", "j2", "j3"):
+        finish(spool, job_id)
+    whole = spool.size_bytes()
+    stat, begun = Path.stat, set[str]()
+
+    def committed_meanwhile(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.parent.parent.name == "done" and not begun:
+            begun.add(path.parent.name)
+            for job_id in {"j1", "j2", "j3"} - begun:
+                spool.remove(job_id)
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", committed_meanwhile)
+    assert spool.size_bytes() == whole / 3
+    assert begun
