@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from contracts.errors import ModelFailedError
 from inference import loading, output, seeding, sizes, wan
 from inference.steps import Steps
 from services.cosmos import guardrail, shot
@@ -97,6 +98,8 @@ class Local:
         given, parts = asked.given, []
         for segment in asked.segments:
             made = world.make(asked, segment, given, generator, steps.callback)
+            if not np.isfinite(made).all():
+                raise ModelFailedError("the model made numbers that are no picture")
             frames = np.rint(made * 255).astype(np.uint8)
             parts.append(frames[segment.kept_from :])
             given = [Image.fromarray(frame) for frame in frames[-OVERLAP:]]

@@ -8,21 +8,23 @@ import cosmos_shots
 import msgspec
 import numpy as np
 import pytest
-import torch
 from cosmos_shots import MARKED, apart, edited, pictures, video
-from diffusers import Cosmos2_5_PredictBasePipeline, Cosmos3OmniPipeline, DiffusionPipeline
 from model_suite import Runner
 from numpy.typing import NDArray
 from PIL import Image
 from samples import FILM, PICTURE, SAMPLES, Sample, ref
 from suite import Told, WeightsSuite, contents, made
-from tiny import cosmos
 
 from bus.worker import process
 from bus.worker.child import failed
 from bus.worker.folder import ServiceFolder
 from contracts.capability import Capability
-from contracts.errors import ContentRefusedError, InvalidInputError, InvalidRequestError
+from contracts.errors import (
+    ContentRefusedError,
+    InvalidInputError,
+    InvalidRequestError,
+    ModelFailedError,
+)
 from contracts.manifest import Manifest
 from inference import inputs
 from inference.output import cover
@@ -31,6 +33,11 @@ from services.cosmos.local import Local
 from services.cosmos.model import Model
 from services.cosmos.plan import OVERLAP, Segment
 from services.cosmos.shot import Shot
+
+pytest.importorskip("torch", reason="NOT CHECKED: Cosmos on tiny weights: pip install '.[models]'")
+import torch
+from diffusers import Cosmos2_5_PredictBasePipeline, Cosmos3OmniPipeline, DiffusionPipeline
+from tiny import cosmos
 
 pytestmark = pytest.mark.models
 
@@ -155,6 +162,14 @@ class CosmosSuite(WeightsSuite):
         checker = local._guard._checker  # type: ignore[union-attr]  # the stand-in's
         monkeypatch.setattr(checker.texts[0], "words", ["refuse every film"])
         with pytest.raises(ContentRefusedError):
+            made(model, video(), Told(), tmp_path)
+
+    def test_numbers_that_are_no_picture_are_never_shown(
+        self, model: Model, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broken = np.full((9, 64, 96, 3), np.nan, np.float32)
+        monkeypatch.setattr(local._world, "make", lambda *_: broken)
+        with pytest.raises(ModelFailedError, match="no picture"):
             made(model, video(), Told(), tmp_path)
 
     @pytest.mark.parametrize(

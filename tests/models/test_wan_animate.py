@@ -9,16 +9,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from diffusers import (
-    DiffusionPipeline,
-    WanAnimate2DistilledModularPipeline,
-    WanAnimate2ModularPipeline,
-    WanAnimatePipeline,
-)
 from numpy.typing import NDArray
 from samples import FILM, JUNK, PICTURE, SAMPLES, Sample, _film, _png, ref
 from suite import Told, WeightsSuite
-from tiny import wan_animate
 
 from bus.worker.child import JobFiles
 from bus.worker.folder import ServiceFolder
@@ -28,6 +21,15 @@ from contracts.errors import InvalidInputError, InvalidRequestError
 from contracts.requests import AnimateCharacter
 from inference import inputs
 from services.wan_animate.model import Model
+
+pytest.importorskip("torch", reason="NOT CHECKED: Wan-Animate: pip install '.[models]'")
+from diffusers import (
+    DiffusionPipeline,
+    WanAnimate2DistilledModularPipeline,
+    WanAnimate2ModularPipeline,
+    WanAnimatePipeline,
+)
+from tiny import wan_animate
 
 pytestmark = pytest.mark.models
 
