@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from appliance_process import Appliance
+from appliance_process import Appliance, drafting
 from by_hand import Hand, by_hand, until
 
 from services.cli import appliance as processes
@@ -246,9 +246,8 @@ async def hand(appliance: Appliance) -> AsyncIterator[Hand]:
 
 
 def pids(appliance: Appliance) -> dict[str, int]:
-    """Return the process id of every service."""
-    names = processes.service_commands(appliance.settings())
-    return {name: appliance.pid(name) for name in names}
+    """Return the process id of every service that needs no weights and no server of others."""
+    return {name: appliance.pid(name) for name in {*processes.ROLES, *drafting()}}
 
 
 def logs(appliance: Appliance) -> str:
