@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 from inference import device, loading, options
@@ -24,6 +25,7 @@ class Animate2:
 
     def __init__(self, manifest: Manifest, rules: Rules) -> None:
         from diffusers import ClassifierFreeGuidance, ModularPipeline
+        from diffusers.modular_pipelines.wan_animate_2 import denoise
 
         self._rules = rules
         options.refuse_drop(manifest, "the pipeline reads the prompt within its run")
@@ -31,6 +33,8 @@ class Animate2:
         self.pipeline.update_components(
             guider=ClassifierFreeGuidance(guidance_scale=rules.guidance)
         )
+        # Its bar cannot be turned off otherwise, and every step of it would be a line of the log.
+        denoise.tqdm = functools.partial(denoise.tqdm, disable=True)
         if rules.compile_blocks and device.device() != "cpu":
             self.pipeline.transformer.compile_repeated_blocks(fullgraph=False)
 
