@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 
 import msgspec
@@ -135,7 +136,6 @@ class Lease:
     async def _wait(self, wants: Wants) -> bool:
         loop = asyncio.get_running_loop()
         until = loop.time() + HOLD_SECONDS
-        silent_since: float | None = None
         self.wants = wants
         try:
             while True:
@@ -143,12 +143,10 @@ class Lease:
                 answer = await self.say(wants)
                 now = loop.time()
                 if answer is None:
-                    silent_since = silent_since or now
-                    if now - silent_since >= self._desk.patience_seconds:
+                    if self._desk.silent_seconds() >= self._desk.patience_seconds:
                         return self._go_without(wants)
                     await self._rung(SILENCE_SECONDS)
                     continue
-                silent_since = None
                 if answer.word is Word.GRANTED:
                     return True
                 if answer.word is Word.REFUSED:
@@ -208,6 +206,7 @@ class Leases:
         for lease in self._places.values():
             self._free.put_nowait(lease)
         self._again = asyncio.Event()
+        self._silent_since: float | None = None
 
     @contextlib.asynccontextmanager
     async def place(self, priority: int) -> AsyncIterator[Lease]:
@@ -238,6 +237,7 @@ class Leases:
         notices = subjects.lease_notice(self.service, "*")
         subscription = await self._bus.nc.subscribe(notices, cb=self._noticed)
         try:
+            await self._greet()
             while True:
                 for lease in self._places.values():
                     # Who waits for an answer asks by itself, and nothing has nothing to say.
@@ -252,6 +252,13 @@ class Leases:
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+
+    async def _greet(self) -> None:
+        """Find out before the first job whether there is a manager at all."""
+        for lease in self._places.values():
+            if lease.wants is Wants.NOTHING and lease.holds is Holds.NOTHING:
+                await lease.say()
+                return
 
     async def ask(self, lease: Lease, wants: Wants, reason: str) -> LeaseAnswer | None:
         """Say what a place holds and wants; return the answer, None if nobody answers."""
@@ -277,9 +284,16 @@ class Leases:
             message = await self._bus.request(
                 subjects.lease(self.service), encode(ask), timeout_seconds=ANSWER_SECONDS
             )
-            return _answer.decode(message.data)
+            answer = _answer.decode(message.data)
         except (nats.errors.Error, OSError, msgspec.DecodeError):
+            self._silent_since = self._silent_since or time.monotonic()
             return None
+        self._silent_since = None
+        return answer
+
+    def silent_seconds(self) -> float:
+        """Return for how long nobody has answered, 0 if the last word was."""
+        return time.monotonic() - self._silent_since if self._silent_since else 0.0
 
     def check_free(self) -> None:
         """Raise NoLeaseError unless this machine has the memory now."""

@@ -377,6 +377,27 @@ async def test_without_a_manager_a_worker_loads_where_there_is_room(
     assert (run.state, run.attempt) == (RunState.OK, 1)
 
 
+async def test_whoever_has_waited_for_a_manager_once_does_not_wait_again(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "memory_available_bytes", lambda: 100e9)
+    waits: list[float] = []
+    pause = lease.Lease._rung
+
+    async def counted(self: lease.Lease, seconds: float) -> None:
+        waits.append(seconds)
+        await pause(self, seconds)
+
+    monkeypatch.setattr(lease.Lease, "_rung", counted)
+    one = house.service("one")
+    rig = house.rig(one)
+    async with working(house.settings, one):
+        await rig.ended(await rig.ask(Script(tmp_path / "1", "make").request(), "r1"))
+        first = len(waits)
+        await rig.ended(await rig.ask(Script(tmp_path / "2", "make").request(), "r2"))
+    assert len(waits) == first > 0
+
+
 @contextlib.contextmanager
 def manager_process(settings: Settings, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     more = {"ADGENX_DEVICE": DEVICE, "ADGENX_DEVICE_MEMORY_GB": "1000"}
