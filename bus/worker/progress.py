@@ -1,4 +1,7 @@
-"""A job's progress on its way out: four ticks a second at most, never falling, the last sent."""
+"""A job's progress on its way out: never falling, four ticks a second at most, the last sent.
+
+The first work that is done is told at once, however shortly before the beginning was told.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,12 @@ class Reporter:
     def tick(self, frame: Ticked) -> Progress | None:
         """Take a tick in; return what is to be published now, if anything."""
         share = frame.done / frame.total if frame.total > 0 else 0.0
+        first = self._fraction == 0 < share
         self._fraction = min(1.0, max(self._fraction, share))
         self._preview = frame.preview or self._preview  # seldom: one that is held back is kept
         self._newest = self._progress(frame)
         now = time.monotonic()
-        if frame.phase == self._phase and now - self._sent_at < EVERY_SECONDS:
+        if not first and frame.phase == self._phase and now - self._sent_at < EVERY_SECONDS:
             return None
         self._phase, self._sent_at = frame.phase, now
         return self._take()

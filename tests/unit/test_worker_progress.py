@@ -91,6 +91,15 @@ def test_ticks_that_follow_too_soon_are_held_back(ether: Ether) -> None:
     assert told.done == 3
 
 
+def test_the_first_work_that_is_done_is_told_at_once(ether: Ether) -> None:
+    talk = reporter(ether)
+    assert talk.tick(tick(0)) is not None
+    told = talk.tick(tick(1))
+    assert told is not None
+    assert told.done == 1
+    assert talk.tick(tick(2)) is None
+
+
 def test_a_new_phase_is_told_at_once(ether: Ether) -> None:
     talk = reporter(ether)
     talk.tick(tick(1))
