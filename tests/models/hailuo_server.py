@@ -310,7 +310,9 @@ def hailuo_server() -> Iterator[HailuoServer]:
     with HailuoServer() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
-        yield server
-        server.release.set()
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:  # a thread that serves for ever would keep the process
+            server.release.set()
+            server.shutdown()
+            thread.join()
