@@ -21,7 +21,6 @@ from services.kimi.copy_task import CopyTask
 from services.kimi.native import NativeWriter
 from services.kimi.sampling import Sampling
 from services.kimi.script_task import ScriptTask
-from services.kimi.server import ServerWriter
 from services.kimi.tokens import Tokens
 
 
@@ -34,6 +33,8 @@ class Model:
         if manifest.endpoint is None:
             self._writer = NativeWriter(manifest)
         else:
+            from services.kimi.server import ServerWriter  # HTTP, for which no weights wait
+
             self._writer = ServerWriter(manifest, manifest.endpoint, os.environ)
 
     def load(self) -> None:

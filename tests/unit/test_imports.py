@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from bus.worker.folder import discover
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.unit
 HEAVY = {
     *("aiohttp", "av", "cv2", "jsonschema", "numpy", "PIL", "skia", "torch"),
     *("opentelemetry", "prometheus_client"),
 }
+NOT_BEFORE_WEIGHTS = {"diffusers", "peft", "rich", "skia", "structlog", "torch", "urllib3"}
+"""A model's process adds nothing to the library's own import, which comes with its loading."""
+WEIGHED = sorted({s.path.name for s in discover() if s.manifest.model.weights})
 LIGHT = [
     "services.cli.main",
     "services.coordinator.run",
@@ -29,13 +34,30 @@ LIGHT = [
 ]
 
 
+def loaded_by(*modules: str) -> set[str]:
+    """Return every module that is there once these were imported, in a fresh interpreter."""
+    code = f"import sys, json, {', '.join(modules)}; print(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(ran.stdout))
+
+
 @pytest.mark.parametrize("module", LIGHT)
 def test_importing_it_loads_no_heavy_library(module: str) -> None:
-    code = f"import sys, json, {module}; print(json.dumps(sorted(sys.modules)))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = json.loads(ran.stdout)
+    loaded = loaded_by(module)
     assert module in loaded
-    assert not HEAVY & set(loaded)
+    assert not HEAVY & loaded
+
+
+def test_services_with_weights_are_looked_at() -> None:
+    assert {"chronoedit", "cosmos", "flux", "kimi"} <= set(WEIGHED)
+
+
+@pytest.mark.parametrize("service", WEIGHED)
+def test_a_models_process_imports_nothing_that_its_weights_do_not_wait_for(service: str) -> None:
+    model = f"services.{service}.model"
+    loaded = loaded_by("bus.worker.child", model)
+    assert model in loaded
+    assert not NOT_BEFORE_WEIGHTS & loaded
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["schema"], ["list", "--help"]])
