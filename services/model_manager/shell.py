@@ -139,7 +139,7 @@ class Manager:
                 log.info("lease.unanswered", holder=ask.holder, error=error.message)
                 return
         if message.reply:
-            await self._bus.nc.publish(message.reply, answer)
+            await self._bus.publish(message.reply, answer)
 
     async def _answer(self, ask: LeaseAsk) -> bytes:
         if self._own:
@@ -196,7 +196,7 @@ class Manager:
         await self._surround()
 
     async def _notify(self, lease: LeaseRecord) -> None:
-        await self._bus.nc.publish(subjects.lease_notice(lease.service, lease.holder), b"")
+        await self._bus.publish(subjects.lease_notice(lease.service, lease.holder), b"")
 
 
 def _essence(record: DeviceRecord) -> DeviceRecord:
