@@ -75,7 +75,7 @@ class Bus:
         return await self.replies.request(subject, payload, headers, timeout)
 
     async def publish(self, subject: str, payload: bytes) -> None:
-        """Core publish: at most once, for progress only. Never waits for the server."""
+        """Core publish: at most once, for what is said again. Never waits for the server."""
         await self.nc.publish(subject, payload)
 
     def on_reconnect(self, callback: Callable[[], Awaitable[None]]) -> None:
