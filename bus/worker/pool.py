@@ -58,6 +58,7 @@ class Pool:
         self._held: dict[ModelProcess, Lease] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._failures = 0
+        self._renewals = 0
 
     @property
     def resident_since(self) -> float:
@@ -95,6 +96,7 @@ class Pool:
 
     async def renew(self) -> None:
         """End what is loaded, at once or after its job: the weights are other ones now."""
+        self._renewals += 1
         for model in self._loaded:
             model.retire()
         while self._idle:
@@ -120,18 +122,26 @@ class Pool:
                 lease is None or await self._may_run(candidate, lease, priority)
             ):
                 return candidate
-            await self._end(candidate)
+            # To its end, though the job be cancelled meanwhile: the place comes back only then.
+            await asyncio.shield(self._end_soon(candidate))
 
     async def _may_run(self, model: ModelProcess, lease: Lease, priority: int) -> bool:
         """Wait until a job may run; False if the process is to be ended instead."""
         try:
             return await lease.run(priority) and model.usable
         except NoLeaseError as error:
-            self._idle.append(model)
+            self._put_back(model)
             raise UnloadableError(error.message) from error
         except BaseException:  # the job is not wanted any more; the process is as good as before
-            self._idle.append(model)
+            self._put_back(model)
             raise
+
+    def _put_back(self, model: ModelProcess) -> None:
+        """Keep a process that has run nothing, unless it has ended or was retired meanwhile."""
+        if model.usable:
+            self._idle.append(model)
+        else:
+            self._end_soon(model)
 
     async def _start(self, priority: int) -> ModelProcess:
         if self._leases is None:
@@ -152,6 +162,7 @@ class Pool:
 
     async def _begin(self) -> ModelProcess:
         metrics.WORKER_CHILD_STARTS.add()
+        renewals = self._renewals
         try:
             started = await process.start(self._service, environment=self._environment)
         except (AdgenxError, OSError) as error:  # OSError: this machine can start no process
@@ -160,6 +171,8 @@ class Pool:
             log.warning("model.unloadable", failures=self._failures, error=why)
             self._state.trouble(f"the model does not load: {why}")
             raise UnloadableError(why) from error
+        if renewals != self._renewals:
+            started.retire()  # nobody knows which weights it has read
         self._failures = 0
         self._loaded[started] = time.time()
         started.when_exited(lambda: self._exited(started))
@@ -190,9 +203,13 @@ class Pool:
     def _end_idle(self, models: Iterable[ModelProcess]) -> None:
         for model in models:
             self._idle.remove(model)
-            task = asyncio.create_task(self._end(model))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._end_soon(model)
+
+    def _end_soon(self, model: ModelProcess) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._end(model))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
     async def _end(self, ended: ModelProcess) -> None:
         self._loaded.pop(ended, None)
