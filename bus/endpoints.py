@@ -39,8 +39,7 @@ def url_of(manifest: Manifest, environ: Mapping[str, str]) -> str:
     first = "/" + endpoint.path.split("/")[1]
     url = (environ.get(variable(manifest), "") or endpoint.url).rstrip("/")
     url = url.removesuffix(first)
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname or "@" in parts.netloc:
+    if not _is_address(url):
         raise SettingsError(f"{variable(manifest)} is no address of a server")
     return url
 
@@ -75,6 +74,15 @@ def unready(manifest: Manifest, environ: Mapping[str, str], secrets_dir: Path) -
         return "" if key else f"no key: put it into {endpoint.secret} in the secrets folder"
     why = _unhealthy(url, endpoint, key)
     return f"{url} {why}: start it, or set {variable(manifest)}" if why else ""
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # half an IPv6 address, or a port that is none
+        return False
+    return bool(named) and parts.scheme in _SCHEMES
 
 
 def _endpoint(manifest: Manifest) -> EndpointSection:
