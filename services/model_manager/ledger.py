@@ -236,13 +236,16 @@ class Ledger:
 
     def _charge(self, lease: LeaseRecord, peak_gb: float) -> float:
         """Return what a process counts for: at first what its manifest says, and with every run
-        more what was measured; never less than that.
+        more what was measured; never less than that. One that fits by its manifest is never
+        charged with more than there is: it was loaded once, and may be again when it is alone.
         """
         known = self._measured.get(lease.service, Measured())
         seen = max(known.peak_gb, peak_gb)
         if not seen:
             return lease.manifest_gb
-        return max(seen * HEADROOM, lease.manifest_gb * DOUBT**known.runs)
+        charge = max(seen * HEADROOM, lease.manifest_gb * DOUBT**known.runs)
+        budget = self._room.budget_gb
+        return min(charge, budget) if lease.manifest_gb <= budget else charge
 
     def _load_seconds(self, lease: LeaseRecord) -> float:
         known = self._measured.get(lease.service)

@@ -246,6 +246,15 @@ def test_what_takes_more_than_its_manifest_says_is_charged_at_once(desk: Desk) -
     assert desk.ledger.charged_gb() == pytest.approx(77.0), "the next process is charged as much"
 
 
+def test_what_fits_by_its_manifest_is_loaded_again_whatever_it_once_took(desk: Desk) -> None:
+    for peak_gb in (95.0, 130.0):
+        desk.loaded("a", memory_gb=80.0, peak_gb=peak_gb)
+        desk.word("a", NOTHING, Wants.NOTHING)
+        assert desk.word("a", NOTHING, LOAD, memory_gb=80.0) is Word.GRANTED
+        assert desk.ledger.charged_gb() == ROOM.budget_gb, "and it is alone"
+        desk.word("a", NOTHING, Wants.NOTHING)
+
+
 def test_one_giant_request_does_not_count_for_ever(desk: Desk) -> None:
     desk.loaded("a", peak_gb=90.0)
     desk.word("a", NOTHING, Wants.NOTHING)
