@@ -121,7 +121,8 @@ async def _library(name: str) -> Finding:
         sys.executable, "-c", code, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     try:
-        _, complaint = await asyncio.wait_for(process.communicate(), IMPORT_SECONDS)
+        async with asyncio.timeout(IMPORT_SECONDS):
+            _, complaint = await process.communicate()
     except TimeoutError:
         process.kill()
         return Finding(name, "bad", "did not import within a minute", remedy)
