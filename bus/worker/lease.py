@@ -239,13 +239,13 @@ class Leases:
         try:
             await self._greet()
             while True:
+                self._again.clear()  # what rings while this is said is said in the next round
                 for lease in self._places.values():
                     # Who waits for an answer asks by itself, and nothing has nothing to say.
                     if lease.wants is Wants.NOTHING and lease.holds is not Holds.NOTHING:
                         await lease.say()
                         if lease.leaving:
                             leave(lease)
-                self._again.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(RENEW_SECONDS):
                         await self._again.wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,7 +13,7 @@ import pytest
 
 from bus.connection import Bus
 from bus.settings import Settings
-from bus.worker import process
+from bus.worker import lease, process
 from bus.worker.folder import ServiceFolder
 from bus.worker.lease import Leases
 from bus.worker.pool import Pool
@@ -55,6 +55,17 @@ class Manager:
         """The answers to those who want to run; granted once there are none left."""
         self.said: list[LeaseAsk] = []
         self.waited = asyncio.Event()
+        self.notices = 0
+        """How often a notice comes while a renewal is answered."""
+        self.noticed = asyncio.Event()
+        self.nc = self
+
+    async def subscribe(self, _: str, cb: Callable[[SimpleNamespace], Awaitable[None]]) -> Manager:
+        self._notice = cb
+        return self
+
+    async def unsubscribe(self) -> None:
+        """There is nobody to tell."""
 
     async def request(self, _: str, payload: bytes, *, timeout_seconds: float) -> SimpleNamespace:
         assert timeout_seconds > 0
@@ -63,6 +74,11 @@ class Manager:
         word = self.runs.pop(0) if ask.wants is Wants.RUN and self.runs else Word.GRANTED
         if word is Word.WAIT:
             self.waited.set()
+        if ask.holds is Holds.LOADED and self.notices:
+            self.notices -= 1
+            if not self.notices:
+                self.noticed.set()
+            await self._notice(SimpleNamespace(subject=f"adgenx.lease.lamp.{ask.holder}"))
         return SimpleNamespace(data=encode(LeaseAnswer(word=word)))
 
 
@@ -120,6 +136,20 @@ class House:
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     return House(monkeypatch)
+
+
+async def test_a_notice_that_comes_while_a_renewal_is_answered_is_heard(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 2 * PATIENCE_SECONDS)
+    await house.job()
+    house.manager.notices = 2
+    reporting = asyncio.create_task(house.pool.report())
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await house.manager.noticed.wait()  # the second comes with what the first has made it say
+    reporting.cancel()
+    await asyncio.gather(reporting, return_exceptions=True)
+    assert [ask.holds for ask in house.manager.said[-2:]] == [Holds.LOADED] * 2
 
 
 async def test_a_job_cancelled_while_a_process_is_ended_for_it_takes_no_place_along(
