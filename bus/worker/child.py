@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import itertools
 import os
 import select
@@ -60,6 +61,10 @@ TICK_SECONDS = 0.05
 """Progress goes up the pipe at most this often; the last value always does."""
 LOOK_SECONDS = 0.01
 """A model may report as often as it likes; whether it is still wanted is looked at so often."""
+SELDOM_OBJECTS = 100_000
+"""While a library is imported, garbage is looked for after so many new objects, not after 700: of
+the million that are made nearly all stay, and going over them again and again took a fifth of it.
+"""
 _READ_BYTES = 1 << 20
 _TRACEBACK_LIMIT = 8000
 _MESSAGE_LIMIT = 200
@@ -316,6 +321,17 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
         pipe.send(failed(error))
 
 
+@contextlib.contextmanager
+def seldom_collecting() -> Iterator[None]:
+    """Look for garbage seldom within the block; never is too seldom for weights in a cycle."""
+    first, second, third = gc.get_threshold()
+    gc.set_threshold(SELDOM_OBJECTS, second, third)
+    try:
+        yield
+    finally:
+        gc.set_threshold(first, second, third)
+
+
 def main(arguments: list[str]) -> int:
     """Load the model of a folder and serve jobs until the worker closes the pipe."""
     commands, answers = take_pipes()
@@ -324,8 +340,9 @@ def main(arguments: list[str]) -> int:
     pipe, inbox = Pipe(answers), Inbox(commands)
     began = time.monotonic()
     try:
-        model = load_model(open_folder(Path(arguments[0]), *arguments[1:]))
-        model.load()
+        with seldom_collecting():
+            model = load_model(open_folder(Path(arguments[0]), *arguments[1:]))
+            model.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as in run_job
         pipe.send(failed(error))
         return 1

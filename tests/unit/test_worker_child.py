@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,3 +135,12 @@ def test_a_preview_goes_up_as_base64_and_one_that_is_too_large_does_not(
     told = answer_decoder.decode(os.read(reading, 65536).splitlines()[0])
     assert isinstance(told, Ticked)
     assert told.preview == shown
+
+
+def test_garbage_is_looked_for_seldom_while_loading_and_as_ever_afterwards() -> None:
+    before = gc.get_threshold()
+    with pytest.raises(ValueError, match="it does not load"), child.seldom_collecting():
+        assert gc.isenabled(), "weights in a cycle would never go"
+        assert gc.get_threshold() == (child.SELDOM_OBJECTS, *before[1:])
+        raise ValueError("it does not load")
+    assert gc.get_threshold() == before
