@@ -30,7 +30,7 @@ from datetime import UTC
 
 import urllib3.exceptions
 
-from bus.telemetry import Redactor
+from bus.telemetry import HIDDEN, Redactor
 from contracts.errors import (
     AdgenxError,
     ModelFailedError,
@@ -110,9 +110,14 @@ def error_of(
     return ProviderRefusedError(message)
 
 
-def check(status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-    """Return if the answer is a success, else raise what it means."""
+def check(status: int, headers: Mapping[str, str], body: bytes = b"", *, secret: str = "") -> None:
+    """Return if the answer is a success, else raise what it means.
+
+    `secret` is the key that was sent, of whatever form: an answer that repeats it is told without.
+    """
     if not _OK <= status < _FIRST_REFUSAL:
+        if secret:
+            body = body.replace(secret.encode(), HIDDEN.encode())
         excerpt = body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
         raise error_of(status, headers, time.time(), excerpt)
 

@@ -18,6 +18,7 @@ import os
 import re
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +104,8 @@ class Endpoint:
         self._prefix = urlsplit(self.url).path
         assert manifest.endpoint is not None  # else url_of has raised
         self._told = manifest.endpoint
-        key = endpoints.key_of(manifest, settings.secrets_dir(environ))
-        self._headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
+        self._key = endpoints.key_of(manifest, settings.secrets_dir(environ))
+        self._headers = {"Authorization": f"Bearer {self._key.reveal()}"} if self._key else {}
 
     def ask(
         self, values: Mapping[str, Any], report: Report, *, done: int = 0, total: int = 1
@@ -134,17 +135,18 @@ class Endpoint:
     ) -> bytes:
         """Send a body and return the answer's bytes; waits, reports and raises as `ask` does."""
         wire = _wire(self.url, self._told.timeout_seconds)
+        line = _Line()
         worker = concurrent.futures.ThreadPoolExecutor(1)
         until = time.monotonic() + self._told.timeout_seconds
         try:
-            future = worker.submit(self._send, wire, path, body)
+            future = worker.submit(self._send, wire, line, path, body)
             while time.monotonic() < until:
                 report(done, total, _PHASE)
                 if concurrent.futures.wait([future], LOOK_SECONDS).done:
                     return future.result()
             raise ProviderTimeoutError(f"no answer within {self._told.timeout_seconds:g} s")
         finally:
-            _wake(wire)  # an answer that nobody waits for any more: the server may stop
+            line.cut()  # an answer that nobody waits for any more: the server may stop
             worker.shutdown()
             wire.close()
 
@@ -152,7 +154,7 @@ class Endpoint:
         """Send a body and return the answer as JSON; raises as `ask` does."""
         return _json(self.post(path, body, report))
 
-    def _send(self, wire: http.client.HTTPConnection, path: str, body: Any) -> bytes:  # noqa: ANN401 - as above
+    def _send(self, wire: http.client.HTTPConnection, line: _Line, path: str, body: Any) -> bytes:  # noqa: ANN401 - as above
         if self._told.format == "multipart":
             data, kind = encode_multipart_formdata(dict(_fields(body)))
         else:
@@ -160,11 +162,12 @@ class Endpoint:
         headers = {**self._headers, "Content-Type": kind}
         with provider.asking():
             wire.connect()
+            line.hold(wire.sock)
             wire.sock.settimeout(self._told.timeout_seconds)
             wire.request("POST", self._prefix + path, data, headers)
             answer = wire.getresponse()
             content = _read(answer)
-        provider.check(answer.status, dict(answer.headers), content)
+        provider.check(answer.status, dict(answer.headers), content, secret=self._key.reveal())
         return content
 
 
@@ -180,11 +183,34 @@ def _wire(url: str, seconds: float) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=limit)
 
 
-def _wake(wire: http.client.HTTPConnection) -> None:
-    """End what another thread may be waiting for on a connection: it returns at once."""
-    if wire.sock is not None:
-        with contextlib.suppress(OSError):
-            wire.sock.shutdown(socket.SHUT_RDWR)
+class _Line:
+    """A connection's socket, to be cut by another thread than the one that waits on it.
+
+    The connection itself forgets its socket once the server announces that it will close.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def hold(self, connected: socket.socket) -> None:
+        """Take the socket; one that was cut while it connected is cut now: nothing is asked."""
+        with self._lock:
+            self._socket = connected
+            if self._cut:
+                self._shut()
+
+    def cut(self) -> None:
+        """End whatever waits on the socket, now or later: it returns at once."""
+        with self._lock:
+            self._cut = True
+            self._shut()
+
+    def _shut(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _fields(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -174,9 +174,7 @@ class ServerWriter:
             excerpt += data
             if len(excerpt) > _ERROR_BYTES:
                 break
-        if self._token:
-            excerpt = excerpt.replace(self._token.reveal().encode(), b"***")
-        provider.check(status, headers, excerpt)
+        provider.check(status, headers, excerpt, secret=self._token.reveal())
 
 
 def _bytes(question: Question) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 import riva.client
 from riva.client.proto import health_pb2, health_pb2_grpc, riva_tts_pb2
 
+from bus.telemetry import HIDDEN
 from contracts.errors import (
     AdgenxError,
     InvalidRequestError,
@@ -57,9 +58,13 @@ _MEANING: dict[grpc.StatusCode, type[AdgenxError]] = {
 }
 
 
-def error_of(error: grpc.RpcError) -> AdgenxError:
-    """Return what a failed call means; the field of a refused argument is the text."""
-    code, details = error.code(), " ".join(str(error.details()).split())[:_WORDS]
+def error_of(error: grpc.RpcError, key: str = "") -> AdgenxError:
+    """Return what a failed call means, without the key; the field of a refused argument is the
+    text.
+    """
+    told = str(error.details())
+    told = told.replace(key, HIDDEN) if key else told
+    code, details = error.code(), " ".join(told.split())[:_WORDS]
     message = f"the speech server answered {code.name}: {details}"
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return ProviderRefusedError(message)  # gRPC's own cap: the next answer would be as large
@@ -82,19 +87,20 @@ class GrpcSpeech:
         )
         self._stub = riva.client.SpeechSynthesisService(self._auth).stub
         self._health = health_pb2_grpc.HealthStub(self._auth.channel)
+        self._key = key
         self._hertz = hertz
         self._timeout = timeout_seconds
 
     def check(self) -> None:
         """Return if the server says that it serves."""
-        with _typed():
+        with _typed(self._key):
             answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=CHECK_SECONDS)
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise ProviderUnavailableError("the speech server is up, and does not serve yet")
 
     def voices(self) -> list[Voice]:
         """Return the voices of every model that the server has loaded."""
-        with _typed():
+        with _typed(self._key):
             answer = self._stub.GetRivaSynthesisConfig(
                 riva_tts_pb2.RivaSynthesisConfigRequest(),
                 metadata=self._auth.get_auth_metadata(),
@@ -112,7 +118,7 @@ class GrpcSpeech:
             voice_name=voice.name,
             enable_word_time_offsets=True,
         )
-        with _typed():
+        with _typed(self._key):
             call = self._stub.SynthesizeOnline(
                 iter((asked,)), metadata=self._auth.get_auth_metadata(), timeout=self._timeout
             )
@@ -174,8 +180,8 @@ def _answers(call: Any, tick: Tick) -> Generator[Any, None, None]:  # noqa: ANN4
 
 
 @contextlib.contextmanager
-def _typed() -> Iterator[None]:
+def _typed(key: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise error_of(error) from error
+        raise error_of(error, key) from None  # its own words may have the key

@@ -35,6 +35,7 @@ class HttpSpeech:
         assert manifest.endpoint is not None
         self._health = manifest.endpoint.health
         self._endpoint = Endpoint(manifest)
+        self._key = key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._hertz = hertz
 
@@ -83,7 +84,7 @@ class HttpSpeech:
             answer = pool.request(
                 "GET", self._endpoint.url + path, headers=self._headers, redirect=False
             )
-        provider.check(answer.status, answer.headers, answer.data)
+        provider.check(answer.status, answer.headers, answer.data, secret=self._key)
         return answer.data
 
 

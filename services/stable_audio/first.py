@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from diffusers import StableAudioPipeline
 
-from inference import loading, seeding
+from inference import loading, options, seeding
 from services.stable_audio.engine import Music
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class OpenEngine:
 
     def __init__(self, manifest: Manifest, recipe: Recipe) -> None:
         self._recipe = recipe
+        options.refuse_drop(manifest, "the pipeline reads the prompt within its run")
         self._pipe = loading.load(StableAudioPipeline, manifest)
         self._rate = int(self._pipe.vae.config.sampling_rate)
 

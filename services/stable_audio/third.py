@@ -15,7 +15,7 @@ from diffusers import (
     StableAudio3Pipeline,
 )
 
-from inference import loading, seeding
+from inference import loading, options, seeding
 from services.stable_audio import stretches
 from services.stable_audio.engine import Music
 from services.stable_audio.guide import sketch
@@ -43,6 +43,7 @@ class ThirdEngine:
 
     def __init__(self, manifest: Manifest, recipe: Recipe) -> None:
         self._recipe = recipe
+        options.refuse_drop(manifest, "the pipeline reads the prompt within its run")
         self._pipe = loading.load(StableAudio3Pipeline, manifest)
         self._onward = StableAudio3InpaintPipeline(**self._pipe.components)
         self._guided = StableAudio3AudioToAudioPipeline(**self._pipe.components)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import socket
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from local_server import serving
 
 from contracts.endpoint import EndpointSection
 from contracts.errors import (
@@ -103,15 +105,10 @@ class Server:
 @pytest.fixture
 def server() -> Iterator[Server]:
     handler = type("Asked", (Handler,), {"asked": []})
-    found = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    made = Server(handler, f"http://127.0.0.1:{found.server_port}")
-    made.answers(lambda asked: asked.send(200, ANSWER))
-    yield made
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as found:
+        made = Server(handler, f"http://127.0.0.1:{found.server_port}")
+        made.answers(lambda asked: asked.send(200, ANSWER))
+        yield made
 
 
 def manifest(**section: object) -> Manifest:
@@ -156,6 +153,16 @@ def test_the_key_is_sent_as_a_bearer_token(server: Server, tmp_path: Path) -> No
     (tmp_path / "lab").write_text("a-key\n")
     client(server, tmp_path).ask(values_of(WORK), Told())
     assert server.asked[0][1]["Authorization"] == "Bearer a-key"
+
+
+def test_a_server_that_repeats_the_key_does_not_make_it_known(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "lab").write_text("a-key\n")
+    server.answers(lambda asked: asked.send(401, b"unknown: a-key"))
+    with pytest.raises(ProviderRefusedError, match="unknown: ") as caught:
+        client(server, tmp_path).ask(values_of(WORK), Told())
+    assert "a-key" not in caught.value.message
 
 
 def test_an_answer_without_a_path_is_the_media_itself(server: Server, tmp_path: Path) -> None:
@@ -252,6 +259,45 @@ def test_a_cancel_while_waiting_closes_the_connection(server: Server, tmp_path: 
     with pytest.raises(JobCancelledError):
         client(server, tmp_path).ask(values_of(WORK), told)
     assert gone.wait(10), "the server works on for nobody"
+
+
+def test_a_cancel_before_it_is_connected_asks_nothing(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, cut = Told(), threading.Event()
+    told.over.set()
+    connect, cutting = http.client.HTTPConnection.connect, endpoint._Line.cut
+
+    def late(wire: http.client.HTTPConnection) -> None:
+        assert cut.wait(10)
+        connect(wire)
+
+    def now(line: endpoint._Line) -> None:
+        cutting(line)
+        cut.set()
+
+    monkeypatch.setattr(http.client.HTTPConnection, "connect", late)
+    monkeypatch.setattr(endpoint._Line, "cut", now)
+    with pytest.raises(JobCancelledError):
+        client(server, tmp_path).ask(values_of(WORK), told)
+    assert server.asked == []
+
+
+def test_a_cancel_in_the_middle_of_a_last_answer_closes_the_connection(
+    server: Server, tmp_path: Path
+) -> None:
+    told, gone = Told(), threading.Event()
+
+    def work(asked: Handler) -> None:
+        asked.send(200, ANSWER[:10], said=len(ANSWER), Connection="close")
+        told.over.set()
+        if asked.rfile.read(1) == b"":  # the other side has closed
+            gone.set()
+
+    server.answers(work)
+    with pytest.raises(JobCancelledError):
+        client(server, tmp_path).ask(values_of(WORK), told)
+    assert gone.is_set() or gone.wait(10), "the server works on for nobody"
 
 
 def test_a_server_that_never_answers_is_given_up(server: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ FIELDS = {"prompt", "negative_prompt", "seconds_total", "seed", "steps", "cfg_sc
 class AudioServer(ThreadingHTTPServer):
     """Listens on a free port. `fails` are the next answers: a status, and what is said.
 
-    `hangs` keeps the next answer back until whoever asked has hung up. A context manager.
+    `hangs` keeps the next answer back until whoever asked has hung up.
     """
 
     daemon_threads = True
@@ -37,14 +37,6 @@ class AudioServer(ThreadingHTTPServer):
         self.hangs = False
         self.asked = threading.Event()
         self.hung_up = threading.Event()
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_how: object) -> None:
-        self.shutdown()
-        self.server_close()
 
     @property
     def url(self) -> str:

@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from local_server import serving
 from PIL import Image
 
 from bus.worker.child import JobFiles
@@ -307,12 +308,8 @@ def _resp(code: int, message: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def hailuo_server() -> Iterator[HailuoServer]:
-    with HailuoServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(HailuoServer()) as server:
         try:
             yield server
-        finally:  # a thread that serves for ever would keep the process
+        finally:
             server.release.set()
-            server.shutdown()
-            thread.join()

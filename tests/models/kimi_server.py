@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from local_server import serving
+
 FIRST = ("Cold", "Clear", "Late", "Early", "Bright", "Soft", "Slow", "Loud", "Warm", "Sharp")
 SECOND = ("glass", "street", "table", "sun", "hand", "noon", "lemon", "door")
 MODEL = "moonshotai/Kimi-Linear-48B-A3B-Instruct"
@@ -65,13 +67,8 @@ class KimiServer(ThreadingHTTPServer):
 @contextmanager
 def kimi_server() -> Iterator[KimiServer]:
     """Run a server for the block."""
-    server = KimiServer()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(KimiServer()) as server:
+        yield server
 
 
 def written(question: dict[str, Any]) -> Json:

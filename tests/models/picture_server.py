@@ -15,7 +15,7 @@ import secrets
 import select
 import socket
 import threading
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,7 +31,7 @@ FILTERED = "a forbidden scene"
 
 
 class PictureServer(http.server.ThreadingHTTPServer):
-    """Listens on a free port; its faults are set by the test. A context manager."""
+    """Listens on a free port; its faults are set by the test."""
 
     daemon_threads = True
 
@@ -43,16 +43,6 @@ class PictureServer(http.server.ThreadingHTTPServer):
         self.faults: list[tuple[int, dict[str, str], bytes]] = []
         self.bodies: list[dict[str, Any]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_what: object) -> None:
-        self.shutdown()
-        self.server_close()
-        self._thread.join()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

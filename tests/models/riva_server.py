@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
+from local_server import serving
 from riva.client.proto import health_pb2, health_pb2_grpc, riva_tts_pb2, riva_tts_pb2_grpc
 
 from services.draft_speech.synthesiser import Speech, Synthesiser
@@ -151,6 +152,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if not self.server.ready:
             self._answer(503, b'{"detail":"initialising"}')
+        elif self.server.refusal:
+            self._answer(401, self.server.refusal)
         elif self.path == "/v1/audio/list_voices":
             names = [f"Magpie-Multilingual.{voice}" for voice in VOICES]
             key = ",".join(f"{x[:2].lower()}{x[2:]}" for x in LOCALES)
@@ -206,15 +209,12 @@ class NimServer(http.server.ThreadingHTTPServer):
         self.engine = Engine()
         self.ready = True
         self.fails: list[tuple[int, bytes]] = []
+        self.refusal = b""
         self.fields: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
 @contextlib.contextmanager
 def nim_server() -> Iterator[NimServer]:
-    with NimServer() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
+    with serving(NimServer()) as server:
         yield server
-        server.shutdown()
-        thread.join()

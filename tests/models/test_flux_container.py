@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from local_server import serving
 from model_suite import ModelSuite, Runner
 from picture_server import FILTERED, PictureServer
 from PIL import Image
@@ -40,7 +41,7 @@ SHOWN = ref(PICTURE, "image/png")
 
 @pytest.fixture
 def server() -> Iterator[PictureServer]:
-    with PictureServer() as listening:
+    with serving(PictureServer()) as listening:
         yield listening
 
 

@@ -193,6 +193,22 @@ def test_a_message_over_the_cap_is_not_taken_for_a_rate_limit() -> None:
     assert type(error_of(Refused())) is ProviderRefusedError
 
 
+def test_a_server_that_repeats_the_key_does_not_make_it_known(
+    server: RivaServer, nim: NimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.fails = [(grpc.StatusCode.UNAUTHENTICATED, "unknown: a-key")]
+    speech = GrpcSpeech(server.url, "a-key", hertz=44_100, timeout_seconds=10)
+    with pytest.raises(ProviderRefusedError, match="unknown: ") as caught:
+        speech.speak("Hello.", ARIA, never)
+    assert "a-key" not in caught.value.message
+    monkeypatch.setenv("ADGENX_RIVA_NIM_URL", nim.url)
+    speech_nim = HttpSpeech(open_folder(FOLDER, "riva_nim").manifest, "a-key", hertz=22_050)
+    monkeypatch.setattr(nim, "refusal", b"unknown: a-key")
+    with pytest.raises(ProviderRefusedError, match="unknown: ") as caught:
+        speech_nim.voices()
+    assert "a-key" not in caught.value.message
+
+
 def test_a_server_that_is_gone_is_unavailable(server: RivaServer) -> None:
     gone = GrpcSpeech("grpc://127.0.0.1:1", "", hertz=44_100, timeout_seconds=5)
     with pytest.raises(ProviderUnavailableError):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from audio_server import AudioServer
+from local_server import serving
 from model_suite import ModelSuite, Runner
 from samples import Sample
 
@@ -78,6 +79,15 @@ class MusicSuite(WeightsSuite):
             check_bed(media, request)
         assert media.metadata["bpm"] == "84"
         assert media.metadata["steps"] == "2"
+
+    def test_an_option_that_it_cannot_take_is_refused_and_named(
+        self, service: ServiceFolder, models_dir: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        runtime = msgspec.structs.replace(service.manifest.runtime, drop_text_encoder=True)
+        with pytest.raises(InvalidRequestError) as caught:
+            StableAudio(msgspec.structs.replace(service.manifest, runtime=runtime)).load()
+        assert caught.value.field == "runtime.drop_text_encoder"
 
     def test_mood_tempo_cuts_length_and_seed_matter(self, model: Model, tmp_path: Path) -> None:
         plain = {"seconds": 1.5, "mood": "warm", "bpm": 90.0, "cuts": [0.6]}
@@ -251,7 +261,7 @@ class TestOpen(MusicSuite):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[AudioServer]:
-    with AudioServer() as running:
+    with serving(AudioServer()) as running:
         yield running
 
 
