@@ -35,6 +35,8 @@ def _named(key: str, value: str) -> Iterator[None]:
     except InvalidRequestError:
         raise
     except (ImportError, RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; the child has a code for it
+            raise
         words = " ".join(str(error).split())
         raise InvalidRequestError(
             f"runtime.{key} = {value!r} cannot be had: {words}", field=f"runtime.{key}"

@@ -31,12 +31,12 @@ class World(Protocol):
 
     pipeline: Any
 
-    def begin(self, shot: Shot) -> None:
-        """Prepare what all pieces of a shot share."""
+    def begin(self, shot: Shot) -> dict[str, Any]:
+        """Return what the pipeline is given for every piece of a shot alike."""
 
     def make(
         self,
-        shot: Shot,
+        shared: dict[str, Any],
         segment: Segment,
         given: list[Image.Image],
         generator: Any,  # noqa: ANN401 - a torch.Generator
@@ -94,10 +94,10 @@ class Local:
         from PIL import Image
 
         generator = seeding.generator(seed)
-        world.begin(asked)
+        shared = world.begin(asked)
         given, parts = asked.given, []
         for segment in asked.segments:
-            made = world.make(asked, segment, given, generator, steps.callback)
+            made = world.make(shared, segment, given, generator, steps.callback)
             if not np.isfinite(made).all():
                 raise ModelFailedError("the model made numbers that are no picture")
             frames = np.rint(made * 255).astype(np.uint8)

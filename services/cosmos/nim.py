@@ -11,7 +11,12 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from contracts.errors import ContentRefusedError, ProviderRefusedError
+from contracts.errors import (
+    ContentRefusedError,
+    MediaRejectedError,
+    ModelFailedError,
+    ProviderRefusedError,
+)
 from inference import inputs, output, sizes
 from inference.endpoint import Endpoint
 from services.cosmos import shot
@@ -57,7 +62,10 @@ class Container:
             raise
         path = files.new(".mp4")
         path.write_bytes(body)
-        film = inputs.read_film(path, most_frames=2 * asked.frames)
+        try:
+            film = inputs.read_film(path, most_frames=2 * asked.frames)
+        except MediaRejectedError as error:  # whose it is says who is to blame: not the request
+            raise ModelFailedError(f"the server's answer: {error.message}") from error
         made = output.film(
             film.frames,
             film.fps,

@@ -31,12 +31,18 @@ class Omni:
             Cosmos3OmniPipeline, manifest, safety_checker=None, enable_safety_checker=False
         )
 
-    def begin(self, shot: Shot) -> None:
-        """Prepare nothing: the prompt goes in with every piece."""
+    def begin(self, shot: Shot) -> dict[str, Any]:
+        """Return the words as they are: they are read anew with every piece."""
+        return {
+            "prompt": shot.prompt,
+            "negative_prompt": shot.negative_prompt or None,
+            "width": shot.size.width,
+            "height": shot.size.height,
+        }
 
     def make(
         self,
-        shot: Shot,
+        shared: dict[str, Any],
         segment: Segment,
         given: list[Image.Image],
         generator: Any,  # noqa: ANN401 - a torch.Generator
@@ -49,10 +55,7 @@ class Omni:
         elif given:
             begun = {"image": given[0]}
         made: NDArray[Any] = self.pipeline(
-            prompt=shot.prompt,
-            negative_prompt=shot.negative_prompt or None,
-            width=shot.size.width,
-            height=shot.size.height,
+            **shared,
             num_frames=segment.frames,
             fps=float(self._rules.fps),
             num_inference_steps=self._rules.steps,

@@ -35,20 +35,25 @@ class Predict:
         self._encoders = TextEncoders(
             self.pipeline, manifest, weights.path(manifest), device.device()
         )
-        self._embeddings: tuple[Any, Any] = (None, None)
 
-    def begin(self, shot: Shot) -> None:
+    def begin(self, shot: Shot) -> dict[str, Any]:
         """Read the prompt, once for all of a shot's pieces."""
         with self._encoders.present():
-            self._embeddings = self.pipeline.encode_prompt(
+            found, against = self.pipeline.encode_prompt(
                 prompt=shot.prompt,
                 negative_prompt=shot.negative_prompt or None,
                 do_classifier_free_guidance=self._rules.guidance > 1,
             )
+        return {
+            "prompt_embeds": found,
+            "negative_prompt_embeds": against,
+            "width": shot.size.width,
+            "height": shot.size.height,
+        }
 
     def make(
         self,
-        shot: Shot,
+        shared: dict[str, Any],
         segment: Segment,
         given: list[Image.Image],
         generator: Any,  # noqa: ANN401 - a torch.Generator
@@ -61,10 +66,7 @@ class Predict:
             "num_latent_conditional_frames": 2 if segment.given == OVERLAP else 1,
         }
         made: NDArray[Any] = self.pipeline(
-            prompt_embeds=self._embeddings[0],
-            negative_prompt_embeds=self._embeddings[1],
-            width=shot.size.width,
-            height=shot.size.height,
+            **shared,
             num_frames=segment.frames,
             num_inference_steps=self._rules.steps,
             guidance_scale=self._rules.guidance,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
 import cosmos_shots
@@ -32,7 +34,6 @@ from inference.sizes import Size
 from services.cosmos.local import Local
 from services.cosmos.model import Model
 from services.cosmos.plan import OVERLAP, Segment
-from services.cosmos.shot import Shot
 
 pytest.importorskip("torch", reason="NOT CHECKED: Cosmos on tiny weights: pip install '.[models]'")
 import torch
@@ -119,8 +120,10 @@ class CosmosSuite(WeightsSuite):
         begun: list[list[Image.Image]] = []
         ended: list[NDArray[np.uint8]] = []
 
-        def make(shot: Shot, segment: Segment, given: list[Image.Image], *rest: object) -> object:
-            frames = original(shot, segment, given, *rest)
+        def make(
+            shared: object, segment: Segment, given: list[Image.Image], *rest: object
+        ) -> object:
+            frames = original(shared, segment, given, *rest)
             begun.append(given)
             ended.append(np.rint(frames[-OVERLAP:] * 255).astype(np.uint8))
             return frames
@@ -223,6 +226,27 @@ class TestPredict(CosmosSuite):
         "frames = 93": "frames = 13",
         "min_side = 256": "min_side = 16",
     }
+
+    def test_what_was_read_is_not_kept_after_the_shot(
+        self,
+        model: Model,
+        pipeline: DiffusionPipeline,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        encode = pipeline.encode_prompt
+        read: list[weakref.ref[torch.Tensor]] = []
+
+        def heard(*args: object, **named: object) -> object:
+            found = encode(*args, **named)
+            read.extend(weakref.ref(tensor) for tensor in found if tensor is not None)
+            return found
+
+        monkeypatch.setattr(pipeline, "encode_prompt", heard)
+        made(model, video(), Told(), tmp_path)
+        gc.collect()
+        assert read
+        assert all(tensor() is None for tensor in read)
 
     def test_the_text_encoder_can_leave_between_prompts(
         self, service: ServiceFolder, model: Model, tmp_path: Path

@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import cosmos_server
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -154,6 +155,15 @@ def test_an_answer_without_a_film_is_no_success(
 ) -> None:
     server.status, server.says = 200, "nothing"
     with pytest.raises(ModelFailedError, match="b64_video"):
+        run(model, video(), tmp_path)
+
+
+@pytest.mark.usefixtures("server")
+def test_an_answer_that_is_no_film_is_not_the_request_s_fault(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosmos_server, "film", lambda _body: b"no film")
+    with pytest.raises(ModelFailedError, match="it is no film"):
         run(model, video(), tmp_path)
 
 

@@ -237,6 +237,17 @@ class TestOptions:
         assert caught.value.field == f"runtime.{key}"
         assert str(runtime[key]) in caught.value.message
 
+    def test_too_little_memory_is_not_the_option_s_fault(self) -> None:
+        class Large:
+            """A pipeline whose weights do not fit."""
+
+            def enable_model_cpu_offload(self, device: str) -> None:
+                """Find no room."""
+                raise torch.OutOfMemoryError(f"{device} out of memory")
+
+        with pytest.raises(torch.OutOfMemoryError):
+            options.apply(Large(), manifest(offload="model"), "cuda")
+
     def test_a_quantisation_whose_package_lacks_says_which(self) -> None:
         with pytest.raises(InvalidRequestError, match="pip install torchao"):
             loading.load(FluxPipeline, manifest(quantise="int8"))
