@@ -1,4 +1,4 @@
-"""What every model with the Wan autoencoder shares: previews of its latents."""
+"""What every model with the Wan autoencoder, or Qwen's of its kind, shares: previews of latents."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def preview(pipeline: Any) -> LatentPreview:  # noqa: ANN401 - any pipeline with
 
     The latents are (1, channels, frames, h, w) or the same without the batch.
     """
-    import torch
+    return LatentPreview(lambda latents: decoded(pipeline.vae, latents), middle)
 
-    def decode(latents: Any) -> Any:  # noqa: ANN401 - tensors
-        vae = pipeline.vae
-        shape = (1, -1, 1, 1)
-        mean = torch.tensor(vae.config.latents_mean).view(shape)
-        deviation = torch.tensor(vae.config.latents_std).view(shape)
-        scaled = latents.float().cpu() * deviation + mean
-        single = scaled.unsqueeze(2).to(latents.device, vae.dtype)  # an offloaded one comes to it
-        return vae.decode(single, return_dict=False)[0][:, :, 0]
 
-    return LatentPreview(decode, middle)
+def decoded(vae: Any, latents: Any) -> Any:  # noqa: ANN401 - an autoencoder, tensors
+    """Return pictures (n, 3, H, W) of latents (n, channels, h, w), each a film of one frame."""
+    found = latents.to(vae.dtype)  # where they are: an autoencoder that is offloaded comes to them
+    mean, spread = (
+        found.new_tensor(values).view(1, -1, 1, 1)
+        for values in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    films = (found * spread + mean).unsqueeze(2)
+    return vae.decode(films, return_dict=False)[0][:, :, 0]
 
 
 def middle(latents: Any) -> Any:  # noqa: ANN401 - tensors

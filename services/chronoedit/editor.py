@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inference import device, loading, options, seeding, weights
+from inference import device, loading, options, seeding, wan, weights
 from inference.options import TextEncoders
 from inference.steps import LatentPreview, Steps
 
@@ -50,7 +50,10 @@ class Editor:
             file = weights.file(manifest, recipe.adapter_file, recipe.adapter)
             loading.add_lora(self.pipeline, file, name=_ADAPTER, strength=recipe.adapter_strength)
         self._encoders = TextEncoders(self.pipeline, manifest, folder, device.device())
-        self._preview = LatentPreview(self._decoded, lambda latents: latents[0][:, -1])
+        self._preview = LatentPreview(
+            lambda latents: wan.decoded(self.pipeline.vae, latents),
+            lambda latents: latents[0][:, -1],
+        )
 
     def edit(self, work: Work, report: Report) -> Any:  # noqa: ANN401 - an array
         """Return the edited picture, (h, w, 3) float in 0..1.
@@ -89,17 +92,6 @@ class Editor:
         """Return about how many tokens of an instruction's end the model will not read."""
         count = len(self.pipeline.tokenizer(instruction, verbose=False).input_ids)
         return max(0, count - self._recipe.max_tokens)
-
-    def _decoded(self, latents: Any) -> Any:  # noqa: ANN401 - tensors
-        """Undo the normalisation, and decode films of one frame."""
-        vae = self.pipeline.vae
-        found = latents.to(vae.dtype)
-        mean, spread = (
-            found.new_tensor(values).view(1, -1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        films = (found * spread + mean).unsqueeze(2)
-        return vae.decode(films, return_dict=False)[0][:, :, 0]
 
 
 def _parts(folder: Path, manifest: Manifest) -> dict[str, Any]:

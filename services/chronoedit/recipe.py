@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from contracts.errors import InvalidRequestError
+from inference import parameters
 from inference.sizes import Size, fit
 
 if TYPE_CHECKING:
@@ -56,10 +57,7 @@ def size_for(recipe: Recipe, width: int, height: int) -> Size:
 
 def recipe_of(manifest: Manifest) -> Recipe:
     """Return a variant's recipe; raises InvalidRequestError naming the parameter that is wrong."""
-    try:
-        recipe = msgspec.convert(manifest.model.parameters, Recipe)
-    except msgspec.ValidationError as error:
-        raise _wrong(manifest, str(error), "model.parameters") from None
+    recipe = parameters.read(manifest, Recipe)
     if recipe.frames % _FRAMES_STEP != 1:
         raise _wrong(manifest, "frames come in fours, and one", "model.parameters.frames")
     if recipe.reasoning_steps > recipe.steps:

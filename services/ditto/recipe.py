@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from contracts.errors import InvalidRequestError
+from inference import parameters
 from services.ditto.segments import is_length
 
 if TYPE_CHECKING:
     from contracts.manifest import Manifest
 
-_FIELD = "model.parameters"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -55,18 +55,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(manifest: Manifest) -> Recipe:
     """Return a manifest's recipe; raises InvalidRequestError naming what is wrong with it."""
-    try:
-        found = msgspec.convert(manifest.model.parameters, Recipe)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"{manifest.name}: {_FIELD}: {error}", field=_FIELD) from None
+    found = parameters.read(manifest, Recipe)
     for key in ("most_frames", "overlap_frames"):
         if not is_length(getattr(found, key)):
             raise InvalidRequestError(
-                f"{manifest.name}: {key} is 4k+1 frames", field=f"{_FIELD}.{key}"
+                f"{manifest.name}: {key} is 4k+1 frames", field=f"{parameters.FIELD}.{key}"
             )
     if found.overlap_frames >= found.most_frames:
         raise InvalidRequestError(
             f"{manifest.name}: a segment is longer than what it goes on from",
-            field=f"{_FIELD}.overlap_frames",
+            field=f"{parameters.FIELD}.overlap_frames",
         )
     return found

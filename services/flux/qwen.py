@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inference import loading
+from inference import loading, wan
 from services.flux.painter import Painter, Work
 
 if TYPE_CHECKING:
@@ -53,14 +53,7 @@ class QwenImage(Painter):
 
     def decoded(self, latents: Any) -> Any:  # noqa: ANN401 - tensors
         """Undo the normalisation, and decode films of one frame."""
-        vae = self.pipeline.vae
-        found = latents.to(vae.dtype)
-        mean, spread = (
-            found.new_tensor(values).view(1, -1, 1, 1)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        films = (found * spread + mean).unsqueeze(2)
-        return vae.decode(films, return_dict=False)[0][:, :, 0]
+        return wan.decoded(self.pipeline.vae, latents)
 
 
 class QwenEdit(QwenImage):

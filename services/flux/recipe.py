@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from contracts.errors import InvalidRequestError
+from inference import parameters
 from inference.sizes import Size, fit
 
 if TYPE_CHECKING:
@@ -42,12 +42,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 def recipe_of(manifest: Manifest) -> Recipe:
     """Return a variant's recipe; raises InvalidRequestError naming the parameter that is wrong."""
-    try:
-        return msgspec.convert(manifest.model.parameters, Recipe)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(
-            f"{manifest.name}: [model.parameters]: {error}", field="model.parameters"
-        ) from None
+    return parameters.read(manifest, Recipe)
 
 
 def size_for(recipe: Recipe, width: int, height: int) -> Size:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from contracts.errors import InvalidRequestError
+from inference import parameters
 
 if TYPE_CHECKING:
     from contracts.manifest import Manifest
 
-_FIELD = "model.parameters"
 Length = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -47,18 +47,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 def read(manifest: Manifest) -> Recipe:
     """Return a manifest's recipe; raises InvalidRequestError naming what is wrong with it."""
-    try:
-        found = msgspec.convert(manifest.model.parameters, Recipe)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(f"{manifest.name}: {_FIELD}: {error}", field=_FIELD) from None
+    found = parameters.read(manifest, Recipe)
     if found.overlap_seconds + found.coda_seconds >= found.most_seconds and not found.longest:
         raise InvalidRequestError(
             f"{manifest.name}: overlap and coda leave nothing of {found.most_seconds:g} s",
-            field=f"{_FIELD}.most_seconds",
+            field=f"{parameters.FIELD}.most_seconds",
         )
     if found.guided and (found.pipeline != "stable_audio_3" or found.guidance > 1):
         raise InvalidRequestError(
             f"{manifest.name}: only Stable Audio 3 without guidance starts from a sketch",
-            field=f"{_FIELD}.guide_noise",
+            field=f"{parameters.FIELD}.guide_noise",
         )
     return found

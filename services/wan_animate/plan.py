@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from contracts.errors import InvalidRequestError
+from inference import parameters
 
 if TYPE_CHECKING:
     from contracts.manifest import Manifest
@@ -32,12 +32,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 def rules_of(manifest: Manifest) -> Rules:
     """Return a manifest's rules; raises InvalidRequestError(model.parameters)."""
-    try:
-        return msgspec.convert(manifest.model.parameters, Rules)
-    except msgspec.ValidationError as error:
-        raise InvalidRequestError(
-            f"{manifest.name}: model.parameters: {error}", field="model.parameters"
-        ) from None
+    return parameters.read(manifest, Rules)
 
 
 class Runs(NamedTuple):
