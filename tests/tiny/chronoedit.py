@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import (
-    AutoencoderKLWan,
-    ChronoEditPipeline,
-    ChronoEditTransformer3DModel,
-    UniPCMultistepScheduler,
-)
+from diffusers import ChronoEditPipeline, ChronoEditTransformer3DModel
 from safetensors.torch import save_file
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    UMT5Config,
-    UMT5EncoderModel,
-)
+from transformers import CLIPImageProcessor
 
-from tiny import vocabulary
+from tiny import vocabulary, wan
 
 _HEADS, _WIDTH, _RANK = 2, 24, 2
 
@@ -28,31 +17,12 @@ _HEADS, _WIDTH, _RANK = 2, 24, 2
 def chronoedit(folder: Path) -> None:
     """Save the pipeline: two blocks, a text encoder and a reader of pictures."""
     torch.manual_seed(0)
-    text = UMT5Config(
-        vocab_size=512,
-        d_model=32,
-        d_kv=8,
-        d_ff=37,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-    )
-    sight = CLIPVisionConfig(
-        hidden_size=4,
-        projection_dim=4,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=4,
-        intermediate_size=16,
-        patch_size=1,
-    )
     transformer = ChronoEditTransformer3DModel(
         num_attention_heads=_HEADS,
         attention_head_dim=_WIDTH // _HEADS,
         in_channels=36,
         out_channels=16,
-        text_dim=32,
+        text_dim=wan.TEXT_WIDTH,
         freq_dim=32,
         ffn_dim=32,
         num_layers=2,
@@ -63,20 +33,12 @@ def chronoedit(folder: Path) -> None:
     )
     ChronoEditPipeline(
         tokenizer=vocabulary.t5(),
-        text_encoder=UMT5EncoderModel(text).eval(),
-        image_encoder=CLIPVisionModel(sight).eval(),
+        text_encoder=wan.text_encoder(),
+        image_encoder=wan.image_encoder(),
         image_processor=CLIPImageProcessor(crop_size=4, size=4),
         transformer=transformer,
-        vae=AutoencoderKLWan(
-            base_dim=3,
-            z_dim=16,
-            dim_mult=[1, 1, 1, 1],
-            num_res_blocks=1,
-            temperal_downsample=[False, True, True],
-        ),
-        scheduler=UniPCMultistepScheduler(
-            flow_shift=5.0, use_flow_sigmas=True, prediction_type="flow_prediction"
-        ),
+        vae=wan.vae(),
+        scheduler=wan.scheduler(),
     ).save_pretrained(folder, safe_serialization=True)
     _name_as_the_maker_does(folder)
 

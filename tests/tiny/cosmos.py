@@ -6,17 +6,15 @@ from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKLWan,
     Cosmos2_5_PredictBasePipeline,
     Cosmos3OmniPipeline,
     Cosmos3OmniTransformer,
     CosmosTransformer3DModel,
-    UniPCMultistepScheduler,
 )
 from safetensors.torch import save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from tiny import vocabulary
+from tiny import vocabulary, wan
 
 BLOCKED = "forbidden word"
 
@@ -46,8 +44,8 @@ def predict(folder: Path) -> None:
             concat_padding_mask=True,
             extra_pos_embed_type="learnable",
         ),
-        vae=vae(),
-        scheduler=_scheduler(),
+        vae=wan.vae(),
+        scheduler=wan.scheduler(),
         safety_checker=_Nobody(),
     )
     pipeline.safety_checker = None
@@ -75,8 +73,8 @@ def omni(folder: Path) -> None:
             vocab_size=len(tokenizer),
         ),
         text_tokenizer=tokenizer,
-        vae=vae(),
-        scheduler=_scheduler(),
+        vae=wan.vae(),
+        scheduler=wan.scheduler(),
         enable_safety_checker=False,
     ).save_pretrained(folder, safe_serialization=True)
 
@@ -92,31 +90,6 @@ def language(folder: Path) -> None:
     """Save what the guardrail's language model is read from."""
     (folder / "config.json").write_text("{}", encoding="utf-8")
     save_file({"nothing": torch.zeros(1)}, folder / "model.safetensors")
-
-
-def vae() -> AutoencoderKLWan:
-    """Return an autoencoder as all of the Wan kind have it.
-
-    Chance alone makes one that shows the same grey whatever was coded; this one shows what was.
-    """
-    made = AutoencoderKLWan(
-        base_dim=3,
-        z_dim=16,
-        dim_mult=[1, 1, 1, 1],
-        num_res_blocks=1,
-        temperal_downsample=[False, True, True],
-    )
-    with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-    return made
-
-
-def _scheduler() -> UniPCMultistepScheduler:
-    return UniPCMultistepScheduler(
-        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0
-    )
 
 
 def _reader() -> Qwen2_5_VLForConditionalGeneration:

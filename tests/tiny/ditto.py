@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from diffusers import (
-    AutoencoderKLWan,
-    UniPCMultistepScheduler,
-    WanVACEPipeline,
-    WanVACETransformer3DModel,
-)
+from diffusers import WanVACEPipeline, WanVACETransformer3DModel
 from safetensors.torch import save_file
-from transformers import UMT5Config, UMT5EncoderModel
 
-from tiny import vocabulary
+from tiny import vocabulary, wan
 
 VACE_LAYERS = (0, 2)
 ADAPTERS = ("global", "global_style", "sim2real", "local")
@@ -24,22 +18,12 @@ _WIDTH, _INNER, _RANK = 24, 32, 2
 def vace(folder: Path) -> None:
     """Save a Wan VACE pipeline: three layers, two of them with a VACE block."""
     torch.manual_seed(0)
-    text = UMT5Config(
-        vocab_size=512,
-        d_model=32,
-        d_kv=8,
-        d_ff=37,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-    )
     transformer = WanVACETransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=_WIDTH // 2,
         in_channels=16,
         out_channels=16,
-        text_dim=32,
+        text_dim=wan.TEXT_WIDTH,
         freq_dim=32,
         ffn_dim=_INNER,
         num_layers=3,
@@ -51,17 +35,9 @@ def vace(folder: Path) -> None:
     )
     WanVACEPipeline(
         tokenizer=vocabulary.t5(),
-        text_encoder=UMT5EncoderModel(text).eval(),
-        vae=AutoencoderKLWan(
-            base_dim=3,
-            z_dim=16,
-            dim_mult=[1, 1, 1, 1],
-            num_res_blocks=1,
-            temperal_downsample=[False, True, True],
-        ),
-        scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
-        ),
+        text_encoder=wan.text_encoder(),
+        vae=wan.vae(),
+        scheduler=wan.scheduler(shift=3.0),
         transformer=transformer,
     ).save_pretrained(folder, safe_serialization=True)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
-    UniPCMultistepScheduler,
     WanAnimate2Transformer3DModel,
     WanAnimatePipeline,
     WanAnimateTransformer3DModel,
@@ -20,16 +19,9 @@ from diffusers.modular_pipelines import (
     WanAnimate2Blocks,
     WanAnimate2DistilledBlocks,
 )
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    UMT5Config,
-    UMT5EncoderModel,
-)
+from transformers import CLIPImageProcessor
 
-from tiny import vocabulary
-from tiny.cosmos import vae
+from tiny import vocabulary, wan
 
 
 def animate_2(folder: Path) -> None:
@@ -47,20 +39,18 @@ def animate_22(folder: Path) -> None:
     torch.manual_seed(0)
     WanAnimatePipeline(
         tokenizer=vocabulary.t5(),
-        text_encoder=_reader(),
-        vae=vae(),
-        scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0
-        ),
+        text_encoder=wan.text_encoder(),
+        vae=wan.vae(),
+        scheduler=wan.scheduler(),
         image_processor=CLIPImageProcessor(crop_size=4, size=4),
-        image_encoder=_eye(width=4, side=4, patch=1),
+        image_encoder=wan.image_encoder(),
         transformer=WanAnimateTransformer3DModel(
             num_attention_heads=2,
             attention_head_dim=12,
             in_channels=36,
             latent_channels=16,
             out_channels=16,
-            text_dim=32,
+            text_dim=wan.TEXT_WIDTH,
             freq_dim=32,
             ffn_dim=32,
             num_layers=2,
@@ -84,16 +74,16 @@ def _modular(blocks: SequentialPipelineBlocks, folder: Path) -> None:
     torch.manual_seed(0)
     pipeline = blocks.init_pipeline()
     pipeline.update_components(
-        text_encoder=_reader(),
+        text_encoder=wan.text_encoder(),
         tokenizer=vocabulary.t5(),
-        image_encoder=_eye(width=1280, side=224, patch=14),
-        vae=vae(),
+        image_encoder=wan.image_encoder(width=1280, side=224, patch=14),
+        vae=wan.vae(),
         transformer=WanAnimate2Transformer3DModel(
             in_dim=36,
             dim=24,
             ffn_dim=32,
             freq_dim=32,
-            text_dim=32,
+            text_dim=wan.TEXT_WIDTH,
             out_dim=16,
             num_heads=2,
             num_layers=2,
@@ -102,30 +92,3 @@ def _modular(blocks: SequentialPipelineBlocks, folder: Path) -> None:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
     )
     pipeline.save_pretrained(str(folder))
-
-
-def _reader() -> UMT5EncoderModel:
-    config = UMT5Config(
-        vocab_size=512,
-        d_model=32,
-        d_kv=8,
-        d_ff=37,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-    )
-    return UMT5EncoderModel(config).eval()
-
-
-def _eye(*, width: int, side: int, patch: int) -> CLIPVisionModel:
-    config = CLIPVisionConfig(
-        hidden_size=width,
-        projection_dim=4,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=side,
-        intermediate_size=16,
-        patch_size=patch,
-    )
-    return CLIPVisionModel(config).eval()
