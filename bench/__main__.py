@@ -23,16 +23,17 @@ NAMES = (
     "decide",
     "sequence",
     "queue",
-    "coldstart",
 )
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""
+COLDSTART = "coldstart"
+"""Needs the packages of the extra `models`."""
 
 
 def main() -> None:
     """Run the named measurements, all without a name."""
     names = sys.argv[1:] or list(NAMES)
-    unknown = [name for name in names if name not in (*NAMES, PEERS)]
+    unknown = [name for name in names if name not in (*NAMES, PEERS, COLDSTART)]
     if unknown:
         raise SystemExit(f"unknown: {unknown[0]}; there are {', '.join(NAMES)}")
     cores = len(os.sched_getaffinity(0))
