@@ -27,11 +27,13 @@ from services.router.breaker import POLICY
 from services.router.breakers import Breakers
 from services.router.budgets import Budgets
 from services.router.cancelling import Canceller
+from services.router.directory import ready
 from services.router.facts import Rest, Seen
-from services.router.landscape import Landscape
+from services.router.landscape import Landscape, Patience
 from services.router.limits import Limits
 from services.router.taking import Taken, Taker
 from services.router.telling import Word
+from services.router.watch import Watch
 
 if TYPE_CHECKING:
     from router_sim import Sim
@@ -45,8 +47,10 @@ QUICK_POLICY = POLICY._replace(
     failures=2, window=60.0, pause=5.0, longest_pause=10.0, patience=20.0
 )
 
+QUICK_PATIENCE = Patience(move=10.0, give_up=60.0)
 
-def announced(name: str, price: float) -> ServiceRecord:
+
+def announced(name: str, price: float, away: str = "") -> ServiceRecord:
     return ServiceRecord(
         manifest=Manifest(
             name=name,
@@ -58,7 +62,8 @@ def announced(name: str, price: float) -> ServiceRecord:
             cost=CostSection(per_run=price),
         ),
         revision="1",
-        state=ServiceState.READY,
+        state=ServiceState.UNAVAILABLE if away else ServiceState.READY,
+        reason=away,
         workers=1,
         announced_at=0.0,
     )
@@ -91,6 +96,7 @@ class RouterProcess:
         self.breakers = Breakers(Shelf(world.breakers), self._clock, policy)
         self._services = {n: announced(n, sim.prices[n]) for n in SERVICES}
         self._off: dict[str, str] = {}
+        self._watch = Watch()
         governance = Governance(
             Room(sim),
             self.budgets,
@@ -141,7 +147,13 @@ class RouterProcess:
 
     async def look_around(self) -> None:
         """Read what other routers and operators have changed."""
-        self._off = await Point(lambda: dict(self._world.off), writes=False)  # type: ignore[assignment]  # the effect's own type
+        world = self._world
+        seen: tuple[dict[str, str], dict[str, str]] = await Point(  # type: ignore[assignment]  # the effect's own type
+            lambda: (dict(world.off), dict(world.away)), writes=False
+        )
+        self._off, away = seen
+        self._services = {n: announced(n, self._sim.prices[n], away.get(n, "")) for n in SERVICES}
+        self._watch = self._watch.look(ready(self._services.values()), self._world.now)
         await self.breakers.refresh()
 
     async def settle(self) -> None:
@@ -154,6 +166,8 @@ class RouterProcess:
             off=self._off,
             breakers=self.breakers.snapshot(),
             now=self._world.now,
+            watch=self._watch,
+            patience=QUICK_PATIENCE,
         )
 
     def _changed(self, key: str, _: JobRecord, new: JobRecord) -> None:

@@ -216,6 +216,17 @@ class Judge:
         return ["equal requests ran twice on a calm day"] if twice else []
 
 
+def left_waiting(sim: Sim) -> list[str]:
+    """What is left to a service that has been away for longer than anybody's patience."""
+    for seen in sim.world.jobs.rows.values():
+        job = seen.value
+        run = sim.world.runs.rows.get(subjects.run_key(job.service, job.job_id))
+        begun = run is not None and run.value.state is not RunState.IDLE
+        if job.state is JobState.NEW and job.service in sim.world.away and not begun:
+            return ["a job was left to a service that is away"]
+    return []
+
+
 def traces(sim: Sim, campaign_id: str, before: int) -> list[str]:
     """What a deleted campaign has left; `before` is how many runs and charges there were."""
     world = sim.world

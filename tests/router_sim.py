@@ -8,7 +8,7 @@ from random import Random
 
 import msgspec
 from router_actors import SERVICES, TENANT, RouterProcess, sim_key, work
-from router_judge import Judge, Watch, traces
+from router_judge import Judge, Watch, left_waiting, traces
 from router_world import Effect, MemoryStores, Process, World
 
 from contracts import subjects
@@ -24,6 +24,9 @@ CAMPAIGNS = ("-", "c1", "c1", "c2")
 QUIET_STEPS = 60_000
 TICK_SECONDS = 0.15
 ROUND_SECONDS = 5.0
+RECOVERY = 0.0005
+BACK_SECONDS = 150.0
+"""So long after the last fault every service is back; nobody's patience lasts that long."""
 
 
 @dataclass
@@ -32,6 +35,7 @@ class Chances:
 
     `governed`: money is short, services are turned off, breakers open, caches expire. `narrow`: two
     jobs of one campaign that cost something and never fail, so that little hides the rest.
+    `outage`: the workers of a service are gone early on; sometimes they come back.
     """
 
     crash: float = 0.02
@@ -41,6 +45,7 @@ class Chances:
     steps: int = 1500
     governed: bool = True
     narrow: bool = False
+    outage: bool = False
 
 
 CALM = Chances(crash=0.0, unheard=0.0, paused=0.0, redelivered=0.0, governed=False)
@@ -61,6 +66,7 @@ class Sim:
     busy: dict[tuple[int, str], Process] = field(default_factory=dict)
     vanished: set[str] = field(default_factory=set)
     closed: set[str] = field(default_factory=set)
+    back_at: float = 0.0
 
     def __post_init__(self) -> None:
         dice = self.random = Random(self.seed)  # noqa: S311 - one seed, one schedule
@@ -130,9 +136,15 @@ class Sim:
 
     def run(self) -> list[str]:
         """Run the schedule and return what does not hold."""
-        for _ in range(self.chances.steps):
+        gone = self.random.randrange(200) if self.chances.outage else -1
+        for step in range(self.chances.steps):
+            if step == gone:
+                self.world.away[self.random.choice(SERVICES)] = "its model does not load"
             self._tick()
+            if self.world.away and self.random.random() < RECOVERY:
+                self.world.away.clear()
         self.quiet = True
+        self.back_at = self.world.now + BACK_SECONDS
         if not self._settle():
             return ["no quiescence", *self.watch.bad]
         bad = [*Judge(self).complaints(), *self.watch.bad]
@@ -212,6 +224,8 @@ class Sim:
         if kind == "job":
             owner = self.random.randrange(100, 102)
             again = self.random.random() < self.chances.redelivered
+            if message.subject.split(".")[2] in self.world.away:
+                return
             if again or not any(m == message.subject for _, m in self.busy):
                 self._begin(owner, message.subject, kind, work(self, message))
         else:
@@ -297,6 +311,9 @@ class Sim:
         """Name every job once, as the sweeps and the servers' redeliveries would."""
         if self.governed:
             self.world.now += ROUND_SECONDS
+        if self.world.away and self.world.now >= self.back_at:
+            self.watch.bad += left_waiting(self)
+            self.world.away.clear()
         self._purge()
         for index in range(len(self.routers)):
             self._begin(index, "look", "sweep", self.routers[index].look_around())
@@ -304,7 +321,8 @@ class Sim:
             for message in list(self.world.streams[kind].values()):
                 self._take_up(index, kind, message)
         for message in list(self.world.streams["job"].values()):
-            self._begin(100, message.subject, "job", work(self, message))
+            if message.subject.split(".")[2] not in self.world.away:
+                self._begin(100, message.subject, "job", work(self, message))
         for run_key, run in list(self.world.runs.rows.items()) if self.governed else ():
             orphan = run.value.job_key not in self.world.jobs.rows
             if run.value.state.terminal and (orphan or self.world.streams["req"]):

@@ -126,6 +126,7 @@ class World:
         self.budgets: MemoryTable[BudgetRecord] = MemoryTable(self)
         self.breakers: MemoryTable[BreakerRecord] = MemoryTable(self)
         self.off: dict[str, str] = {}
+        self.away: dict[str, str] = {}
         self.streams: dict[str, dict[str, Message]] = {
             name: {} for name in ("req", "ctl", "job", "evt", "charge", "ops")
         }

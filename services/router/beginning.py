@@ -17,9 +17,8 @@ from contracts.errors import (
     UnknownIdError,
 )
 from contracts.jobs import CacheClaim, JobRecord, JobState, Made, RunState
-from services.router import admission, breaker
 from services.router.admission import Admitted
-from services.router.ending import elsewhere, fail, stillborn, take_over
+from services.router.ending import fail, stillborn, take_over
 from services.router.facts import (
     UNREAD,
     Ask,
@@ -37,6 +36,7 @@ from services.router.facts import (
     WriteJob,
     WriteRun,
 )
+from services.router.outage import another, shut, stranded
 
 
 def unstarted(facts: Facts, job: JobRecord) -> Step:  # noqa: PLR0911 - one return for each row of the table
@@ -96,7 +96,7 @@ def _keeps(facts: Facts, admitted: Admitted, leader: JobRecord) -> bool:
 
 def _begin(facts: Facts, job: JobRecord, admitted: Admitted) -> Step:  # noqa: PLR0911 - one return for each row of the table
     """Go through every gate that stands before JOBS, the one with money behind it last."""
-    if _shut(facts, job, job.service) and _open_elsewhere(facts, job, admitted):
+    if shut(facts, job, job.service) and another(facts, job, admitted):
         why = f"{job.service} fails too often at the moment; another service can do it"
         return _refuse(facts, ProviderUnavailableError(why))
     if facts.place is UNREAD:
@@ -116,26 +116,12 @@ def _begin(facts: Facts, job: JobRecord, admitted: Admitted) -> Step:  # noqa: P
     return Release(again=False)
 
 
-def _shut(facts: Facts, job: JobRecord, service: str) -> bool:
-    """Say whether a breaker lets nobody through, but for its own probe."""
-    record = facts.landscape.breakers.get(service)
-    if record is None or record.probe == job.job_id:
-        return False
-    return breaker.room(record, facts.now) == 0
-
-
-def _open_elsewhere(facts: Facts, job: JobRecord, admitted: Admitted) -> bool:
-    tried = frozenset(a.service for a in job.tried) | {job.service}
-    route = elsewhere(facts, admitted, tried)
-    return route is not None and not _shut(facts, job, route.chosen.manifest.name)
-
-
 def hopeless(facts: Facts, job: JobRecord, admitted: Admitted) -> AdgenxError | None:
     """Return why a job that no worker is at shall not be begun."""
     off = facts.landscape.off.get(job.service)
     if off is not None:
         return DisabledError(f"{job.service} is turned off: {off}")
-    return admission.expired(admitted, facts.now)
+    return stranded(facts, job, admitted)
 
 
 def _too_dear(job: JobRecord, left: float, whose: str) -> BudgetExceededError:

@@ -9,7 +9,8 @@ are spelled out in beginning.py, how a run or a job ends in ending.py, all other
     any               its campaign was deleted      -> end its run; leave no trace of what was
                                                        not made yet
     new, no run       cancel wanted, too late, its  -> create the run as ended; the run is the
-                      service is turned off            arbiter
+                      service is turned off, or has    arbiter
+                      been away too long (outage.py)
                       claim on the cache_key:
                         free, or its holder ended, is gone, moved on or waits itself -> take it
                         its holder ended well     -> its outputs are ours (cache), unless they are
@@ -22,8 +23,8 @@ are spelled out in beginning.py, how a run or a job ends in ending.py, all other
                         passage through the breaker, a probe's included -> wait for it
                         the money, if it costs any: not enough -> create the run as ended
                       all of it                   -> release into JOBS
-    new, a run        not ended: cancel wanted -> end it; nobody is at it, and it is too late or
-                      turned off -> end it; otherwise release again
+    new, a run        not ended: cancel wanted -> end it; nobody is at it, and it is too late,
+                      turned off or away too long -> end it; otherwise release again
                       ok -> ok;  cancelled -> cancelled
                       failed -> the next service, if another one may do better; else failed
     follower          cancel wanted, or too late  -> ended; nothing of it can be running

@@ -11,6 +11,7 @@ import msgspec
 from bus.records import Records
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
+from services.router.watch import Watch
 
 if TYPE_CHECKING:
     from bus.connection import Bus
@@ -22,22 +23,25 @@ FRESH_SECONDS = 0.2
 
 
 class Directory:
-    """The announced services as last read; `changed` says whether the last look brought news."""
+    """The announced services as last read; `watch` is what all looks so far add up to."""
 
     def __init__(self, bus: Bus, clock: Callable[[], float] = time.time) -> None:
         self._records = Records(bus, Bucket.SERVICES, ServiceRecord)
         self._clock = clock
         self._known: dict[str, ServiceRecord] = {}
         self._read_at = 0.0
+        self.watch = Watch()
 
     async def refresh(self) -> bool:
         """Read what is announced; say whether anything that routing looks at has changed."""
         if time.monotonic() - self._read_at < FRESH_SECONDS:
             return False
-        found = merged((r.value for r in await self._records.under()), self._clock())
+        now = self._clock()
+        found = merged((r.value for r in await self._records.under()), now)
         self._read_at = time.monotonic()
         changed = _essence(found) != _essence(self._known)
         self._known = found
+        self.watch = self.watch.look(ready(self.services()), now)
         return changed
 
     def services(self) -> list[ServiceRecord]:
@@ -60,6 +64,11 @@ def merged(workers: Iterable[ServiceRecord], now: float) -> dict[str, ServiceRec
     for worker in workers:
         by_name.setdefault(worker.manifest.name, []).append(worker)
     return {name: _one(found, now) for name, found in by_name.items()}
+
+
+def ready(services: Iterable[ServiceRecord]) -> list[str]:
+    """Return the names of those that take jobs."""
+    return [s.manifest.name for s in services if s.state is ServiceState.READY and s.workers]
 
 
 def _one(workers: list[ServiceRecord], now: float) -> ServiceRecord:

@@ -44,7 +44,13 @@ the next one would be paying for a second refusal, or shopping for whoever does 
 """
 OWN_FATE = frozenset(
     error.code
-    for error in (DeadlineExpiredError, JobCancelledError, BudgetExceededError, DisabledError)
+    for error in (
+        DeadlineExpiredError,
+        JobCancelledError,
+        BudgetExceededError,
+        DisabledError,
+        NoProviderError,
+    )
 )
 """Ends of a leader that say nothing of its followers."""
 

@@ -213,6 +213,10 @@ class Floor:
         """Services for which somebody waits."""
         return [n for n, floor in self._services.items() if len(floor.queue) or floor.called]
 
+    def wanted(self) -> list[str]:
+        """Return the services for which somebody waits or is inside."""
+        return [n for n, f in self._services.items() if f.inside or f.called or len(f.queue)]
+
     def sync(self, inside: Iterable[tuple[str, str]], asked_at: float) -> None:
         """Believe what JOBS held, as (service, job_id), when it was asked at `asked_at`.
 

@@ -7,11 +7,13 @@ the choice of whoever was first.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from contracts.governance import BreakerRecord
 from contracts.manifest import ServiceRecord
+from services.router.watch import Watch
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,11 +26,24 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class Patience(NamedTuple):
+    """How many seconds a job waits for a service that has no ready worker: before it goes to
+    another one, which is longer than a restart takes, and before it gives up where there is none.
+    """
+
+    move: float = 60.0
+    give_up: float = 900.0
+
+
+PATIENCE = Patience()
+
+
 class Landscape(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that routing looks at. All maps are by service name.
 
     `off` says why a service is turned off. `licensed` names services for which the operator holds a
-    licence that their manifest does not grant. `now` in Unix seconds.
+    licence that their manifest does not grant. `watch` knows for how long a service has had no
+    ready worker, `patience` how long that is borne. `now` in Unix seconds.
     """
 
     services: Mapping[str, ServiceRecord]
@@ -36,6 +51,8 @@ class Landscape(msgspec.Struct, frozen=True, kw_only=True):
     breakers: Mapping[str, BreakerRecord] = {}
     loads: Mapping[str, Load] = {}
     licensed: frozenset[str] = frozenset()
+    watch: Watch = Watch()
+    patience: Patience = PATIENCE
     now: float = 0.0
 
 

@@ -55,10 +55,11 @@ from services.router.directory import Directory
 from services.router.facts import Rest, Seen
 from services.router.flags import Flags
 from services.router.floor import Floor
-from services.router.landscape import Landscape
+from services.router.landscape import PATIENCE, Landscape, Patience
 from services.router.limits import Limits
 from services.router.operations import Done, Handler, Operator
 from services.router.ranking import Ranking
+from services.router.relief import Relief
 from services.router.sharing import Shared
 from services.router.stores import ServerStores
 from services.router.sweep import Sweeper
@@ -93,13 +94,14 @@ _runs = msgspec.json.Decoder(Run)
 class Router:
     """One router. Any number of them may run at once."""
 
-    def __init__(self, bus: Bus, artifacts: Artifacts) -> None:
+    def __init__(self, bus: Bus, artifacts: Artifacts, patience: Patience = PATIENCE) -> None:
         self._bus = bus
+        self._patience = patience
         self._stores = stores = ServerStores(bus, artifacts)
         self._directory = Directory(bus)
         self._breakers = Breakers(Records(bus, Bucket.BREAKERS, BreakerRecord))
         disabled = bus.settings.disabled_services
-        self._flags = Flags(Records(bus, Bucket.FLAGS, FlagRecord), disabled, self._turned_off)
+        self._flags = Flags(Records(bus, Bucket.FLAGS, FlagRecord), disabled, self._look_at_all)
         self._floor = Floor(
             self._directory.announced, room=self._breakers.room, probe=self._breakers.probe
         )
@@ -133,6 +135,7 @@ class Router:
         self._all_canceller = AllCanceller(bus, self._canceller.cancel, stores.publish_once)
         self._operator = Operator(self._handlers(), stores.publish_once)
         self._sweeper = Sweeper(bus, self._floor, self._desk, self._take_in, self._follows)
+        self._relief = Relief(self._landscape, self._floor.wanted, self._look_at_all)
         self._gleaner = Gleaner(bus, (Stream.JOBS, Stream.CONTROL))
         self._followers: dict[str, set[str]] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -172,6 +175,8 @@ class Router:
                 breakers=self._breakers.snapshot(),
                 loads={name: self._floor.load(name) for name in services},
                 licensed=self._bus.settings.licensed,
+                watch=self._directory.watch,
+                patience=self._patience,
                 now=now,
             )
             self._view = (now, landscape)
@@ -193,6 +198,7 @@ class Router:
             loops = [
                 group.create_task(self._sweeper.run()),
                 group.create_task(self._look_around()),
+                group.create_task(self._relief.run()),
                 group.create_task(self._glean()),
                 group.create_task(self._settle_budgets()),
                 group.create_task(self._flags.keep_up(self._looked_anew)),
@@ -369,7 +375,7 @@ class Router:
                 rounds += 1
             await asyncio.sleep(SETTLE_SECONDS)
 
-    async def _turned_off(self, service: str) -> int:
+    async def _look_at_all(self, service: str) -> int:
         """Look at every unfinished job of a service; return how many could still be begun."""
         self._view = None
         asked = await subjects_in(self._bus, Stream.REQUESTS, subjects.all_requests())

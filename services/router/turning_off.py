@@ -1,4 +1,4 @@
-"""Looking at every unfinished job of a service that was turned off, until none can begin."""
+"""Looking at every unfinished job of a service that is off or away, so that none is left to it."""
 
 from __future__ import annotations
 

@@ -32,12 +32,14 @@ from services.router.facts import (
     WriteJob,
     WriteRun,
 )
+from services.router.watch import Watch
 
 pytestmark = pytest.mark.unit
 
 EXAMPLES = int(os.environ.get("ADGENX_TEST_SCHEDULES", "150"))
 CONTROL_SEEDS = 1500
 NARROW = Chances(paused=0.05, narrow=True)
+OUTAGE = Chances(outage=True)
 seeds = st.integers(0, 2**32)
 
 
@@ -45,6 +47,12 @@ seeds = st.integers(0, 2**32)
 @settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150)
 def test_the_promises_hold_under_faults(seed: int) -> None:
     assert Sim(seed, Chances()).run() == []
+
+
+@given(seed=seeds)
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150)
+def test_the_promises_hold_while_a_service_is_away(seed: int) -> None:
+    assert Sim(seed, OUTAGE).run() == []
 
 
 @given(seed=seeds)
@@ -157,6 +165,11 @@ def test_control_a_job_that_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(budgets, "_same", lambda _found, _seen: True)
     # Rare: about one schedule of 600. Seed 1067 is the first.
     assert "what was spent differs from the ledger" in caught(NARROW, first=1000)
+
+
+def test_control_a_service_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watch, "away", lambda _watch, _service: 0.0)
+    assert "a job was left to a service that is away" in caught(OUTAGE)
 
 
 def test_control_a_reservation_before_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
