@@ -91,7 +91,11 @@ def prepare(pipeline: Any, manifest: Manifest) -> Any:  # noqa: ANN401 - any dif
 
 
 def load_model(kind: Any, manifest: Manifest, *, folder: Path | None = None, **given: Any) -> Any:  # noqa: ANN401 - a model's class, its instance and its arguments
-    """Load one model, of transformers or diffusers, without a pipeline around it; as `load`."""
+    """Load one model, of transformers or diffusers, without a pipeline around it; as `load`.
+
+    Of `[runtime]` it takes `dtype` alone: the rest is refused, not passed over.
+    """
+    options.refuse_all(manifest, "a model without a pipeline takes none but dtype")
     found = folder or weights.path(manifest)
     on = device.device()
     be_quiet()

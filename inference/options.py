@@ -201,6 +201,16 @@ def refuse_drop(manifest: Manifest, why: str) -> None:
         )
 
 
+def refuse_all(manifest: Manifest, why: str) -> None:
+    """Refuse every option that is set, but the number type; call it before loading."""
+    for key in manifest.runtime.__struct_fields__:
+        value = getattr(manifest.runtime, key)
+        if key != "dtype" and value:
+            raise InvalidRequestError(
+                f"runtime.{key} = {value!r} cannot be had: {why}", field=f"runtime.{key}"
+            )
+
+
 class TextEncoders:
     """A pipeline's text encoders, in memory only while a prompt is encoded where so configured.
 

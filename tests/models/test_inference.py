@@ -133,6 +133,16 @@ class TestLoading:
         assert isinstance(text, CLIPTextModel)
         assert not text.training
 
+    @pytest.mark.parametrize("runtime", [{"quantise": "int8"}, {"offload": "group"}], ids=str)
+    def test_one_model_refuses_what_is_a_pipeline_s(
+        self, folder: Path, runtime: dict[str, Any]
+    ) -> None:
+        with pytest.raises(InvalidRequestError) as caught:
+            loading.load_model(
+                FluxTransformer2DModel, manifest(**runtime), folder=folder / "transformer"
+            )
+        assert caught.value.field == f"runtime.{next(iter(runtime))}"
+
     def test_memory_is_counted(self) -> None:
         assert 0.05 < device.peak_gb() < 1000
 
