@@ -28,9 +28,9 @@ from services.kimi.model import Model
 from services.kimi.tokens import Tokens
 from services.kimi.writing import Question
 
-for _library in ("torch", "transformers", "fastapi", "uvicorn"):
+for _library in ("torch", "transformers", "fastapi", "openai", "uvicorn"):
     pytest.importorskip(
-        _library, reason=f"NOT CHECKED: a real server ({_library}): pip install '.[models]'"
+        _library, reason=f"NOT CHECKED: a real server ({_library}): pip install '.[models,dev]'"
     )
 from tiny import kimi  # noqa: E402 - it stands on torch
 
