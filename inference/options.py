@@ -24,6 +24,8 @@ DENOISERS = ("transformer", "transformer_2", "unet", "dit")
 ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 _PACKAGES = {"int8": "torchao", "fp8": "torchao", "nvfp4": "torchao", "nf4": "bitsandbytes"}
+_CAPABILITY = {"fp8": (8, 9), "nvfp4": (10, 0)}
+"""The least CUDA compute capability that multiplies numbers of this kind."""
 _FAST_CACHE_RANGE = 2  # every second step takes the attention of the one before
 
 
@@ -61,11 +63,23 @@ def quantisation(manifest: Manifest, components: list[str]) -> dict[str, Any]:
     with _named("quantise", wanted):
         if find_spec(package) is None:
             raise ImportError(f"pip install {package}")
+        _check_device(wanted)
         from diffusers import PipelineQuantizationConfig
 
         config = _quantisation_of(wanted)
         mapping = dict.fromkeys(components, config)
         return {"quantization_config": PipelineQuantizationConfig(quant_mapping=mapping)}
+
+
+def _check_device(wanted: str) -> None:
+    """Refuse what this device cannot compute before a library finds out in mid-load."""
+    import torch
+
+    least = _CAPABILITY.get(wanted)
+    if least is None:
+        return
+    if not torch.cuda.is_available() or torch.cuda.get_device_capability() < least:
+        raise ValueError(f"it needs a CUDA device of capability {least[0]}.{least[1]}")
 
 
 def _quantisation_of(wanted: str) -> Any:  # noqa: ANN401 - a config of diffusers

@@ -213,7 +213,6 @@ PARAMETERS = {
 UNAVAILABLE = [
     {"attention": "sage"},
     {"attention": "no_such_backend"},
-    {"quantise": "int8"},
     {"quantise": "fp8"},
     {"quantise": "nvfp4"},
     {"quantise": "nf4"},
@@ -258,9 +257,29 @@ class TestOptions:
         with pytest.raises(torch.OutOfMemoryError):
             options.apply(Large(), manifest(offload="model"), "cuda")
 
-    def test_a_quantisation_whose_package_lacks_says_which(self) -> None:
+    def test_a_quantisation_whose_package_lacks_says_which(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(options, "find_spec", lambda _: None)
         with pytest.raises(InvalidRequestError, match="pip install torchao"):
             loading.load(FluxPipeline, manifest(quantise="int8"))
+
+    def test_weights_in_whole_numbers_make_nearly_the_same_picture(self, plain: np.ndarray) -> None:
+        pytest.importorskip("torchao", reason="NOT CHECKED: int8: pip install '.[quantise]'")
+        pipeline = loading.load(FluxPipeline, manifest(quantise="int8"))
+        made = painted(pipeline)
+        assert np.array_equal(painted(pipeline), made)
+        assert 0 < np.abs(made.astype(float) - plain).mean() < 8
+
+    @pytest.mark.parametrize(("kind", "least"), [("fp8", "8.9"), ("nvfp4", "10.0")])
+    def test_what_the_device_cannot_multiply_is_refused(
+        self, kind: str, least: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(options, "find_spec", lambda _: True)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0))
+        with pytest.raises(InvalidRequestError, match=f"capability {least}"):
+            loading.load(FluxPipeline, manifest(quantise=kind))
 
     def test_a_cache_that_reuses_steps_makes_another_picture(self, plain: np.ndarray) -> None:
         found = with_parameters(manifest(cache="first_block"), cache_threshold=1e9)
