@@ -250,7 +250,7 @@ class TestGated:
         assert "hf_token of the secrets folder" in told
 
     def test_a_token_that_may_not_is_told_apart_and_never_shown(self, cli: Cli) -> None:
-        wrong = "hf_wrongwrongwrongwrongwrongwrongwron"
+        wrong = "hf_" + "wrong" * 7
         told = badly(ran := cli("pull", "paint", HF_TOKEN=wrong))
         assert "the token that was given may not read it" in told
         assert wrong not in told + ran.stdout
