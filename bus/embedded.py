@@ -233,15 +233,25 @@ class Disk:
 
 
 async def _keep(server: Server, disk: Disk) -> None:
+    """Start a server again when it ends, and when its disk was full.
+
+    The disk is looked at in every round, also between two starts: a full one leaves no other trace.
+    """
     backoff = FIRST_BACKOFF_SECONDS
     since = time.monotonic()
+    not_before = 0.0
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        if server.alive and server.wanted and disk.recovered():
-            log.warning("server.restarted", server=server.name, reason="its disk was full")
-            with contextlib.suppress(ServerError):  # the next round tries again
-                await server.restart()
-        if server.alive or not server.wanted:
+        recovered = disk.recovered()
+        if not server.wanted:
+            continue
+        if server.alive:
+            if recovered:
+                log.warning("server.restarted", server=server.name, reason="its disk was full")
+                with contextlib.suppress(ServerError):  # the next round tries again
+                    await server.restart()
+            continue
+        if time.monotonic() < not_before:
             continue
         log.warning("server.ended", server=server.name)
         if time.monotonic() - since > STEADY_SECONDS:
@@ -250,9 +260,9 @@ async def _keep(server: Server, disk: Disk) -> None:
             await server.start()
         except ServerError as error:
             log.warning("server.failed", server=server.name, error=error.message)
-        await asyncio.sleep(backoff)
-        backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
         since = time.monotonic()
+        not_before = since + backoff
+        backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
 
 
 @contextlib.asynccontextmanager

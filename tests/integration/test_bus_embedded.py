@@ -303,7 +303,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 async def test_no_socket_file_is_left_where_every_user_writes(tmp_path: Path) -> None:
     running = Stack(base_settings(tmp_path))
     await running.start()
-    ports = json.loads((tmp_path / "data" / "ports.json").read_text()).values()
+    ports = running.s3._ports.values()  # another's stale file may bear nats-server's number
     assert any(map(socket_files, ports))
     running.s3.kill()
     await running.stop()
