@@ -10,6 +10,7 @@ adgenx.progress.<tenant>.<campaign_id>.<request_id>              PROGRESS
 adgenx.dead.<service>.<job_id>                                   DEAD
 adgenx.lease.<service>             request-reply with the model manager of the worker's device
 adgenx.lease.<service>.<holder>    the manager's notice that the answer has changed
+$SRV.<verb>[.<name>[.<id>]]        NATS micro discovery (ADR-32 of NATS): every process answers
 """
 
 from __future__ import annotations
@@ -289,6 +290,18 @@ def lease_pattern() -> str:
 def lease_notice(service: str, holder: str) -> str:
     """Subject of a notice to one holder of a lease: ask again."""
     return f"adgenx.lease.{service}.{holder}"
+
+
+DISCOVERY_PING = "$SRV.PING"
+"""Asked by whoever wants to know who is there; every process answers into the asker's inbox."""
+
+
+def discovery_patterns(name: str) -> list[str]:
+    """Return what a process of this name subscribes to, to be found by `nats micro`.
+
+    Whoever may subscribe to them needs leave to answer (`allow_responses`), and nothing more.
+    """
+    return ["$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.*"]
 
 
 def job_key(tenant: str, campaign_id: str, request_id: str) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from appliance.roles import ROLES
 from bus import direct, embedded, exposition, settings, telemetry, topology
 from bus.connection import Bus, connected
 from bus.processes import ServerProcess
@@ -47,16 +48,6 @@ LONGEST_BACKOFF_SECONDS = 10.0
 STOP_SECONDS = 15.0
 NEEDS_SECONDS = 30.0
 """Weights that have come, or a server that answers now, are looked for so often."""
-ROLES = (
-    "coordinator",
-    "router",
-    "model_manager",
-    "intake",
-    "webhooks",
-    "observer",
-    "retention",
-)
-"""Services that are no models; each is `python -m services.<name>.run`."""
 
 METRICS_VARIABLE = "ADGENX_METRICS_LISTEN"
 ANY_PORT = "127.0.0.1:0"
