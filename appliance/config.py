@@ -65,7 +65,7 @@ class Network(_Table, frozen=True, kw_only=True):
     nats_port: Port = 4222
     s3_port: Port = 8333
     monitoring_port: Port = 8222
-    health_listen: HostPort = "127.0.0.1:8380"
+    health_listen: HostPort = "127.0.0.1:9180"
     public_host: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9.:-]*\Z")] = ""
     tls_cert: AbsolutePath = ""
     tls_key: AbsolutePath = ""

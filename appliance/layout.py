@@ -96,14 +96,14 @@ class Layout:
         return self.state / "nats"
 
     @property
-    def s3_data(self) -> Path:
-        """The store's files."""
+    def store(self) -> Path:
+        """A folder on the store's volume that every service may open, for syncfs(2) on it."""
         return self.state / "s3"
 
     @property
-    def s3_sync(self) -> Path:
-        """A folder on the store's volume that every service may open, for syncfs(2) on it."""
-        return self.state / "s3-sync"
+    def s3_data(self) -> Path:
+        """The store's files."""
+        return self.store / "data"
 
     @property
     def models(self) -> Path:
@@ -116,6 +116,11 @@ class Layout:
         return self.state / "backup"
 
     @property
+    def private_state(self) -> Path:
+        """Where systemd keeps the folders of services whose users come and go."""
+        return self.prefix / "var/lib/private/adgenx"
+
+    @property
     def units(self) -> Path:
         """Units and their drop-ins."""
         return self.prefix / "etc/systemd/system"
@@ -126,14 +131,14 @@ class Layout:
         return self.prefix / "etc/sysusers.d/adgenx.conf"
 
     @property
-    def tmpfiles(self) -> Path:
-        """Declared folders and their modes."""
-        return self.prefix / "etc/tmpfiles.d/adgenx.conf"
-
-    @property
     def command(self) -> Path:
         """`adgenx` with the operator's key."""
         return self.prefix / "usr/local/bin/adgenx"
+
+    @property
+    def installer(self) -> Path:
+        """The installer of the release that runs."""
+        return self.prefix / "usr/local/sbin/adgenx-install"
 
     @property
     def lock(self) -> Path:
