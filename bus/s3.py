@@ -111,14 +111,16 @@ class S3:
         if self._lines is not None:
             self._lines.close()
 
-    async def ensure_bucket(self) -> None:
-        """Make the bucket if it is not there."""
+    async def ensure_bucket(self) -> bool:
+        """Make the bucket if it is not there; say whether it was made."""
 
-        def make() -> None:
-            if not self._client.bucket_exists(self.bucket):
-                self._client.make_bucket(self.bucket)
+        def make() -> bool:
+            if self._client.bucket_exists(self.bucket):
+                return False
+            self._client.make_bucket(self.bucket)
+            return True
 
-        await self.call(make)
+        return await self.call(make)
 
     async def stat(self, key: str) -> Stat | None:
         """Return what is known of an object, or None."""

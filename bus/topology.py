@@ -156,6 +156,7 @@ BUCKETS = (
     BucketSpec(name=Bucket.DELIVERIES, max_bytes=512 * MIB),
     BucketSpec(name=Bucket.RETENTION, max_bytes=256 * MIB),
     BucketSpec(name=Bucket.LEASES, max_bytes=16 * MIB),
+    BucketSpec(name=Bucket.DISKS, max_bytes=4 * MIB),
 )
 
 
@@ -197,32 +198,43 @@ def durable(
     )
 
 
-async def ensure(bus: Bus) -> None:
+async def ensure(bus: Bus) -> list[str]:
     """Create or change every stream and bucket until the server holds what is declared here.
 
-    Safe to call by every process at every start, also at once. Raises TopologyError when a stream
-    cannot be changed in place, BusUnavailableError when the server does not answer.
+    Returns what was done, in words. Safe to call by every process at every start, also at once.
+    Raises TopologyError when a stream cannot be changed in place, BusUnavailableError when the
+    server does not answer.
     """
     replicas = bus.settings.stream_replicas
+    done = []
     for spec in (*STREAMS, *BUCKETS):
-        await ensure_stream(bus.js, spec.config(replicas))
+        change = await ensure_stream(bus.js, spec.config(replicas))
+        if change:
+            done.append(f"{change} stream {spec.config(replicas).name}")
+    return done
 
 
-async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
-    """Create the stream, or change the one that is there if it differs."""
-    assert wanted.name is not None
+async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str:
+    """Create the stream, or change the one that is there if it differs; say which, in a word."""
     try:
-        try:
-            info = await js.stream_info(wanted.name)
-        except NotFoundError:
-            await js.add_stream(wanted)
-            return
-        if _differs(info.config.as_dict(), wanted.as_dict()):
-            await js.update_stream(wanted)
+        return await _ensured(js, wanted)
     except APIError as error:
         raise TopologyError(f"stream {wanted.name}: {error.description}") from error
     except (nats.errors.Error, OSError) as error:
         raise BusUnavailableError(f"stream {wanted.name}: {error}") from error
+
+
+async def _ensured(js: JetStreamContext, wanted: StreamConfig) -> str:
+    assert wanted.name is not None
+    try:
+        info = await js.stream_info(wanted.name)
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return "made"
+    if _differs(info.config.as_dict(), wanted.as_dict()):
+        await js.update_stream(wanted)
+        return "changed"
+    return ""
 
 
 async def ensure_consumer(bus: Bus, stream: Stream | str, wanted: ConsumerConfig) -> None:

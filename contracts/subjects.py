@@ -56,6 +56,7 @@ class Bucket(StrEnum):
     DELIVERIES = "deliveries"
     RETENTION = "retention"
     LEASES = "leases"
+    DISKS = "disks"
 
 
 class Verb(StrEnum):
