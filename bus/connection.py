@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import nats.errors
 import structlog
 
 from bus import metrics
+from bus.credentials import read_nkey
 from bus.replies import Replies
 from bus.settings import Settings, SettingsError
 from contracts.errors import BusUnavailableError
@@ -172,6 +174,14 @@ class _Complaints:
 
 def _credentials(settings: Settings) -> dict[str, object]:
     """Return nats-py's options for whichever kind of credentials was given."""
+    if settings.nats_nkey:
+        if find_spec("nkeys") is None:
+            raise SettingsError("ADGENX_NATS_NKEY needs: pip install 'adgenxai[appliance]'")
+        try:
+            _, seed = read_nkey(settings.nats_nkey)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"ADGENX_NATS_NKEY: {error}", field="nats_nkey") from None
+        return {"nkeys_seed_str": seed}
     if settings.nats_creds:
         if not settings.nats_creds.is_file():
             raise SettingsError("ADGENX_NATS_CREDS names no file", field="nats_creds")
@@ -186,11 +196,21 @@ def _credentials(settings: Settings) -> dict[str, object]:
     return {}
 
 
+def _trust(settings: Settings) -> dict[str, ssl.SSLContext]:
+    """Return nats-py's option for whose certificates are believed, if that was told."""
+    if settings.nats_ca is None:
+        return {}
+    try:
+        return {"tls": ssl.create_default_context(cafile=settings.nats_ca)}
+    except OSError as error:  # ssl's own errors are OSErrors
+        raise SettingsError(f"ADGENX_NATS_CA: {error}", field="nats_ca") from None
+
+
 async def _first_connection(
     settings: Settings, complaints: _Complaints, **callbacks: object
 ) -> Client:
     """Try until it works: nats-py itself gives up on a refused first CONNECT."""
-    options = {**callbacks, **_credentials(settings)}
+    options = {**callbacks, **_credentials(settings), **_trust(settings)}
     while True:
         try:
             return await nats.connect(

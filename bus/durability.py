@@ -46,7 +46,7 @@ class Syncer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = None if settings.make_durable is Durability.SERVER else settings.store_dir
+        self._folder = None if settings.make_durable is Durability.SERVER else settings.store_root
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         here = urlsplit(settings.s3_endpoint).hostname in LOOPBACK_NAMES

@@ -161,7 +161,7 @@ class Stack:
         """Restart whichever server ends until cancelled; slower while it keeps ending."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_keep(self.nats, Disk(self._data / "nats")))
-            group.create_task(_keep(self.s3, Disk(self.settings.store_dir)))
+            group.create_task(_keep(self.s3, Disk(self.settings.store_root)))
 
     async def stop(self) -> None:
         """End both in order and give the data directory back."""

@@ -89,6 +89,7 @@ class _Answer(msgspec.Struct):
 
 class _Names(msgspec.Struct):
     streams: list[str] | None = None
+    error: _ApiError | None = None
 
 
 class WrongSequence(NamedTuple):
@@ -161,8 +162,11 @@ async def _nobody_listens(bus: Bus, subject: str) -> SubjectRefusedError | Unkno
         )
     except (nats.errors.Error, OSError) as error:
         return UnknownOutcomeError(f"{subject}: nobody listens, perhaps for now: {error}")
-    if _names.decode(message.data).streams:
+    found = _names.decode(message.data)
+    if found.streams:
         return UnknownOutcomeError(f"{subject}: its stream is away")
+    if found.error is not None:  # a tenant is not told of streams
+        return UnknownOutcomeError(f"{subject}: nobody listens, perhaps for now")
     return SubjectRefusedError(f"no stream takes {subject}", field="subject")
 
 

@@ -95,6 +95,7 @@ class S3:
             maxsize=THREADS,
             retries=False,
             timeout=urllib3.Timeout(connect=2, read=60),
+            ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
         )
         self._client = _client(settings.s3_endpoint, keys, self._region, self._http)
         public = settings.s3_public_endpoint or settings.s3_endpoint

@@ -211,7 +211,7 @@ class S3Server(Server):
                 path.unlink()
 
     def _argv(self) -> list[str]:
-        data = self._settings.store_dir
+        data = self._settings.store_root
         data.mkdir(parents=True, exist_ok=True)
         tables = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
         toml = "".join(

@@ -31,7 +31,7 @@ def run(
     """
 
     async def connected(bus: Bus, page: Exposition) -> None:
-        await topology.ensure(bus)
+        await topology.expect(bus)
         page.watch(bus)
         artifacts = Artifacts(bus.settings)
         try:

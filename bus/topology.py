@@ -48,6 +48,14 @@ class TopologyError(AdgenxError):
     code = "TOPOLOGY"
 
 
+class _Names(msgspec.Struct):
+    total: int = 0
+    streams: list[str] | None = None
+
+
+_names = msgspec.json.Decoder(_Names)
+
+
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One stream. Ages are seconds, 0 means for ever."""
 
@@ -187,6 +195,7 @@ def durable(
     """
     one = filters[0] if len(filters) == 1 else None
     return ConsumerConfig(
+        name=name,  # with it, a single filter stands in the API's subject, where it can be granted
         durable_name=name,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_seconds,
@@ -212,6 +221,36 @@ async def ensure(bus: Bus) -> list[str]:
         if change:
             done.append(f"{change} stream {spec.config(replicas).name}")
     return done
+
+
+async def expect(bus: Bus) -> None:
+    """Return once everything declared is there; raise BusUnavailableError if it is not.
+
+    Whoever has a key of its own among many users (`nats_nkey`) makes no streams: `adgenx provision`
+    does. Everybody else makes what lacks.
+    """
+    if bus.settings.nats_nkey is None:
+        await ensure(bus)
+        return
+    wanted = {spec.config(1).name for spec in (*STREAMS, *BUCKETS)}
+    lacking = wanted - set(await names(bus))
+    if lacking:
+        raise BusUnavailableError(f"adgenx provision has not made {', '.join(sorted(lacking))} yet")
+
+
+async def names(bus: Bus) -> list[str]:
+    """Return the names of all streams, the buckets' included. Raises BusUnavailableError."""
+    found: list[str] = []
+    while True:
+        body = msgspec.json.encode({"offset": len(found)})
+        try:
+            answer = await bus.request("$JS.API.STREAM.NAMES", body)
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailableError(f"listing the streams: {error}") from error
+        page = _names.decode(answer.data)
+        found += page.streams or []
+        if len(found) >= page.total or not page.streams:
+            return found
 
 
 async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str:

@@ -19,7 +19,7 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """This server's place in a cluster; `peers` and `listen` are `host:port`."""
+    """The place of one server in a cluster; `peers` and `listen` are `host:port`."""
 
     name: str
     listen: str

@@ -74,7 +74,7 @@ class Coordinator:
 
     async def run(self) -> None:
         """Serve until the bus is stopping."""
-        await topology.ensure(self._bus)
+        await topology.expect(self._bus)
         for stream, filters in (
             (Stream.REQUESTS, subjects.brief_patterns()),
             (Stream.CONTROL, subjects.campaign_command_patterns()),
