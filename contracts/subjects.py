@@ -8,6 +8,7 @@ adgenx.evt.<tenant>.<campaign_id>.<request_id>.<event>           EVENTS
 adgenx.charge.<tenant>.<campaign_id>.<request_id>                LEDGER
 adgenx.progress.<tenant>.<campaign_id>.<request_id>              PROGRESS
 adgenx.dead.<service>.<job_id>                                   DEAD
+adgenx.ask.<tenant>.events         request-reply with the intake: what a tenant was told before
 adgenx.lease.<service>             request-reply with the model manager of the worker's device
 adgenx.lease.<service>.<holder>    the manager's notice that the answer has changed
 $SRV.<verb>[.<name>[.<id>]]        NATS micro discovery (ADR-32 of NATS): every process answers
@@ -179,13 +180,14 @@ def brief_patterns() -> list[str]:
     return [request("*", CAMPAIGN, "*", "*")]
 
 
+def rerun_pattern() -> str:
+    """Every re-run."""
+    return f"adgenx.ctl.*.{Verb.RERUN}.*.*"
+
+
 def campaign_command_patterns() -> list[str]:
     """Every cancel, re-run and deletion of a whole campaign: the coordinator's."""
-    return [
-        cancel_campaign("*", "*"),
-        f"adgenx.ctl.*.{Verb.RERUN}.*.*",
-        delete_campaign("*", "*"),
-    ]
+    return [cancel_campaign("*", "*"), rerun_pattern(), delete_campaign("*", "*")]
 
 
 def request_event_patterns() -> list[str]:
@@ -210,6 +212,16 @@ def control_patterns() -> list[str]:
         "adgenx.ctl.*.cancel_all.*",
         "adgenx.ctl.*.webhook.*",
         "adgenx.ops.*",
+    ]
+
+
+def control_patterns_of(tenant: str) -> list[str]:
+    """Every form that a command of this tenant has."""
+    everybody = "adgenx.ctl.*."
+    return [
+        pattern.replace(everybody, f"adgenx.ctl.{tenant}.", 1)
+        for pattern in control_patterns()
+        if pattern.startswith(everybody)
     ]
 
 
@@ -243,6 +255,11 @@ def all_events() -> str:
     return "adgenx.evt.>"
 
 
+def events_of(tenant: str) -> str:
+    """Every event of a tenant."""
+    return f"adgenx.evt.{tenant}.>"
+
+
 def campaign_events(tenant: str, campaign_id: str) -> str:
     """Every event of one campaign."""
     return f"adgenx.evt.{tenant}.{campaign_id}.>"
@@ -251,6 +268,11 @@ def campaign_events(tenant: str, campaign_id: str) -> str:
 def request_events(tenant: str, campaign_id: str, request_id: str) -> str:
     """Every event of one request."""
     return f"adgenx.evt.{tenant}.{campaign_id}.{request_id}.>"
+
+
+def ask_events(tenant: str) -> str:
+    """Subject under which a tenant asks what it was told; which events stands in the body."""
+    return f"adgenx.ask.{tenant}.events"
 
 
 def charge(tenant: str, campaign_id: str, request_id: str) -> str:
@@ -295,6 +317,10 @@ def lease_notice(service: str, holder: str) -> str:
 
 DISCOVERY_PING = "$SRV.PING"
 """Asked by whoever wants to know who is there; every process answers into the asker's inbox."""
+
+
+DISCOVERY = "$SRV.>"
+"""Everything that may be asked of processes in this way."""
 
 
 def discovery_patterns(name: str) -> list[str]:

@@ -10,10 +10,13 @@ from enum import StrEnum
 
 import msgspec
 
+from bus.access import roles
+from bus.access.rights import EVERYTHING, Objects, Rights, Verb, hears, says, touches
+from bus.credentials import TENANT_PREFIX, inbox_of
 from contracts.identity import Id
 from contracts.manifest import ServiceName
 
-TENANT_PREFIX = "tenant-"
+__all__ = ["Kind", "Objects", "Parties", "User", "Verb", "users"]
 
 
 class Kind(StrEnum):
@@ -24,22 +27,6 @@ class Kind(StrEnum):
     ROLE = "role"
     SERVICE = "service"
     TENANT = "tenant"
-
-
-class Verb(StrEnum):
-    """What may be done to objects of the store."""
-
-    GET = "get"
-    PUT = "put"
-    DELETE = "delete"
-    LIST = "list"
-
-
-class Objects(msgspec.Struct, frozen=True):
-    """Rights on the objects whose keys match a pattern; `*` stands for anything, slashes too."""
-
-    keys: str
-    verbs: frozenset[Verb]
 
 
 class Parties(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,9 +56,50 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def inbox_prefix(self) -> str:
         """Where its answers come to; nobody else may listen there."""
-        return f"_INBOX_{self.name}"
+        return inbox_of(self.name)
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing on the bus is refused to it."""
+        return EVERYTHING in self.publish and EVERYTHING in self.subscribe
 
 
 def users(parties: Parties) -> list[User]:
-    """Return every user of a box: admin, operator, the roles, one per service and per tenant."""
-    raise NotImplementedError
+    """Return every user of a box: admin, operator, the roles, one per service and per tenant.
+
+    Raises ValueError where a service has the name of somebody else: they would share a key.
+    """
+    everything = says(EVERYTHING) | hears(EVERYTHING) | touches("*", *Verb)
+    found = [_user(roles.ADMIN, Kind.ADMIN, everything)]
+    found.append(_insider(roles.OPERATOR, Kind.OPERATOR, roles.operator()))
+    found += [_insider(name, Kind.ROLE, rights) for name, rights in roles.ROLES.items()]
+    found.append(_insider(roles.MANAGER, Kind.ROLE, roles.manager(parties.services)))
+    if parties.gateway:
+        found.append(_insider(roles.GATEWAY, Kind.ROLE, roles.gateway()))
+    found += [_insider(name, Kind.SERVICE, roles.service(name)) for name in parties.services]
+    for name in parties.tenants:
+        rights = roles.tenant(name)
+        user = _user(f"{TENANT_PREFIX}{name}", Kind.TENANT, rights, tenant=name)
+        found.append(user)
+    names = [user.name for user in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two users would be named {', '.join(twice)}")
+    return found
+
+
+def _insider(name: str, kind: Kind, rights: Rights) -> User:
+    return _user(name, kind, rights | roles.everybody(name))
+
+
+def _user(name: str, kind: Kind, rights: Rights, tenant: str = "") -> User:
+    inbox = hears(f"{inbox_of(name)}.>") if EVERYTHING not in rights.subscribe else Rights()
+    rights |= inbox
+    return User(
+        name=name,
+        kind=kind,
+        publish=tuple(sorted(rights.publish)),
+        subscribe=tuple(sorted(rights.subscribe)),
+        objects=tuple(sorted(rights.objects, key=lambda o: (o.keys, sorted(o.verbs)))),
+        tenant=tenant,
+    )
