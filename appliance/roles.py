@@ -47,6 +47,12 @@ def unit_of(name: str) -> str:
     return f"{TEMPLATE}{name}.service"
 
 
+def process_of(unit: str) -> str:
+    """Return the process of a unit of ours: of its environment file and its folder of secrets."""
+    name = unit.removesuffix(".service").removeprefix(TEMPLATE).removeprefix("adgenx-")
+    return name.replace("-", "_")
+
+
 def units_of(services: Iterable[str]) -> list[str]:
     """Return the units of every role and of these model services, which to enable."""
     return [unit_of(name) for name in (*ROLES, *services)]

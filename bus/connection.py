@@ -16,8 +16,9 @@ import nats
 import nats.errors
 import structlog
 
-from bus import metrics
+from bus import health, metrics, notify, pulse
 from bus.credentials import read_nkey
+from bus.pulse import Pulses
 from bus.replies import Replies
 from bus.settings import Settings, SettingsError
 from contracts.errors import BusUnavailableError
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
+    from bus.notify import Notifier
+
 log = structlog.get_logger(__name__)
 
 PING_SECONDS = 5
@@ -38,6 +41,8 @@ FLUSH_SECONDS = 2
 COMPLAINT_SECONDS = 10.0
 DENIED = "permissions violation"
 """What NATS says, in words only, of a subject that these credentials may not use."""
+CLOSE_SECONDS = 20.0
+"""What comes after the drain: ending the model, flushing, closing."""
 EXIT_LOST = 1
 """Exit status after the connection closed for good: the supervisor starts a fresh process."""
 
@@ -46,7 +51,8 @@ class Bus:
     """The connection that everybody is handed. Made by `connect`, never by hand.
 
     `stopping` is set when the process was told to end: take no new work, finish or give back what
-    you hold, return. `closed` is set when the connection is gone for good.
+    you hold, return. `closed` is set when the connection is gone for good. `pulses` are the signs
+    of life of this process's loops; `reason` says why it takes no work though it could, or nothing.
     """
 
     def __init__(self, nc: Client, settings: Settings, complaints: _Complaints) -> None:
@@ -56,6 +62,8 @@ class Bus:
         self.settings = settings
         self.stopping = asyncio.Event()
         self.closed = asyncio.Event()
+        self.pulses = Pulses()
+        self.reason: Callable[[], str] = _no_reason
         self._complaints = complaints
         self._reconnected: list[Callable[[], Awaitable[None]]] = []
 
@@ -147,6 +155,10 @@ async def connect(settings: Settings, name: str) -> Bus:
     bus = Bus(nc, settings, complaints)
     await bus.replies.start()
     return bus
+
+
+def _no_reason() -> str:
+    return ""
 
 
 class _Complaints:
@@ -241,9 +253,24 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
     """Run a service's body on a connection and return the process's exit status.
 
     SIGTERM and SIGINT set `bus.stopping`; a body that has not returned `drain_seconds` later is
-    cancelled. A connection that closes for good ends the process with EXIT_LOST.
+    cancelled. A connection that closes for good ends the process with EXIT_LOST. Where systemd is
+    listening, it is told how all that goes on.
     """
-    bus = await connect(settings, name)
+    with contextlib.closing(notify.from_environment()) as notifier:
+        async with pulse.starting(notifier, health.STARTING):
+            bus = await connect(settings, name)
+        async with pulse.attended(notifier, bus.pulses, bus.stopping, lambda: _told(bus)):
+            return await _serve(bus, settings.drain_seconds, body, notifier)
+
+
+def _told(bus: Bus) -> str:
+    """Say in a line how the process is."""
+    return "; ".join(filter(None, [*health.of_process(bus).why, bus.reason()])) or "it serves"
+
+
+async def _serve(
+    bus: Bus, drain_seconds: float, body: Callable[[Bus], Awaitable[None]], notifier: Notifier
+) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, bus.stopping.set)
@@ -254,8 +281,9 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
         await asyncio.wait({work, stop, lost}, return_when=asyncio.FIRST_COMPLETED)
         if stop.done() and not work.done():
             log.info("service.stopping")
+            notifier.stopping(drain_seconds + CLOSE_SECONDS)
             await asyncio.wait(
-                {work, lost}, timeout=settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED
+                {work, lost}, timeout=drain_seconds, return_when=asyncio.FIRST_COMPLETED
             )
         if not work.done():
             work.cancel()

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import structlog
 
-from bus import metric, metrics
+from bus import health, metric, metrics
+from bus.health import Health
 from bus.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -38,20 +39,11 @@ FOLDER = "metrics"
 """Below the data directory."""
 READ_SECONDS = 5.0
 HEAD_BYTES = 8192
-DENIED_SECONDS = 60.0
-"""A process is degraded for so long after NATS has refused it something."""
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 Answer = tuple[int, str, bytes]
 """Status, media type, body."""
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What `/healthz` says: ready, or degraded and why."""
-
-    status: str
-    why: list[str] = []
 
 
 class Exposition:
@@ -105,17 +97,7 @@ class Exposition:
 
     def health(self) -> Health:
         """Say whether this process can do its work now."""
-        bus = self._bus
-        if bus is None:
-            return Health("degraded", ["it is starting: NATS has not answered yet"])
-        why = []
-        if not bus.nc.is_connected:
-            why.append("the connection to NATS is gone")
-        if bus.stopping.is_set():
-            why.append("it is ending")
-        if time.monotonic() - bus.denied_at < DENIED_SECONDS:
-            why.append("NATS has refused it a subject")
-        return Health("degraded", why) if why else Health("ready")
+        return health.of_process(self._bus)
 
     def _answer(self, method: str, path: str) -> Answer:
         if method not in ("GET", "HEAD"):
@@ -127,9 +109,9 @@ class Exposition:
                 assert self._registry is not None
                 return 200, _TEXT, generate_latest(self._registry)
             case "/healthz":
-                health = self.health()
-                status = 200 if health.status == "ready" else 503
-                return status, "application/json", msgspec.json.encode(health)
+                found = self.health()
+                status = 200 if found.status == health.READY else 503
+                return status, "application/json", msgspec.json.encode(found)
         return 404, "text/plain", b"there are /metrics and /healthz\n"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -22,6 +22,7 @@ from services.coordinator.world import World
 if TYPE_CHECKING:
     from bus.connection import Bus
     from bus.consume import Delivery
+    from bus.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ SERVICE = "coordinator"
 
 SWEEP_SECONDS = 15.0
 IN_FLIGHT = 64
+PULSE_SECONDS = 300.0
+"""Between two campaigns of a sweep; where NATS is away, every call of a look runs out of time."""
 
 
 class Desk:
@@ -140,13 +143,19 @@ class Coordinator:
 
     async def _sweep(self) -> None:
         """Look at every open campaign now and then: whatever was missed is found here."""
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as pulse:
+            await self._sweeps(pulse)
+
+    async def _sweeps(self, pulse: Pulse) -> None:
         stopping = self._bus.stopping
         while not stopping.is_set():
+            pulse.touch()
             with contextlib.suppress(TransientError):
                 for key in await self._world.open_keys():
                     if stopping.is_set():
                         return
                     await self._glance(key)
+                    pulse.touch()
             self._woken.clear()
             waits = {
                 asyncio.create_task(stopping.wait()),

@@ -47,6 +47,7 @@ from services.intake.sandbox import inspect
 if TYPE_CHECKING:
     from bus.artifacts import Artifacts
     from bus.connection import Bus
+    from bus.pulse import Pulse
     from services.intake.cleaned import Clean
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,8 @@ SWEEP_SECONDS = 1.0
 IDLE_SECONDS = 10.0
 """Between two looks for uploads that another intake promised before it ended."""
 CHILDREN = 2
+PULSE_SECONDS = 3600.0
+"""A round ends when each of its uploads is fetched, cleaned and stored, two at a time."""
 
 
 class Intake:
@@ -127,7 +130,12 @@ class Intake:
         return answers.link(control.tenant, link_id, url, now + command.expires_seconds, now)
 
     async def _sweeps(self) -> None:
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as pulse:
+            await self._sweep_on(pulse)
+
+    async def _sweep_on(self, pulse: Pulse) -> None:
         while True:
+            pulse.touch()
             pending = 0
             try:
                 records = await self._uploads.under()

@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 SERVICE = "observer"
 """Name of the process and of its durable."""
 EVERY_SECONDS = 5.0
+PULSE_SECONDS = 120.0
+"""A look is some twenty calls; where nobody answers, each of them takes its patience."""
 STORE_KEY = "-/observer"
 """An object that need not exist: whether the store answers is what is asked."""
 
@@ -72,11 +74,13 @@ class Observer:
         await ack(self._bus, delivery)
 
     async def _watch(self) -> None:
-        while not self._bus.stopping.is_set():
-            await self.look()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._every_seconds):
-                    await self._bus.stopping.wait()
+        with self._bus.pulses.of("watch", PULSE_SECONDS) as pulse:
+            while not self._bus.stopping.is_set():
+                pulse.touch()
+                await self.look()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._every_seconds):
+                        await self._bus.stopping.wait()
 
     async def look(self) -> None:
         """Look once at everything and show it; what does not answer is shown as down."""

@@ -77,6 +77,8 @@ DURABLE = "router"
 """Shared by all routers: the server gives each message to one of them."""
 IN_FLIGHT = 64
 DIRECTORY_SECONDS = 2.0
+PULSE_SECONDS = 120.0
+"""Without NATS a refresh takes as long as its calls have patience."""
 GLEANING_SECONDS = 15.0
 """Between two looks for what a full disk has left over; the second one removes it."""
 VIEW_SECONDS = 0.05
@@ -351,11 +353,13 @@ class Router:
 
     async def _look_around(self) -> None:
         """Keep the directory fresh; a service that came or went is a reason to sweep."""
-        while True:
-            await asyncio.sleep(DIRECTORY_SECONDS)
-            with contextlib.suppress(TransientError):
-                if await self._directory.refresh():
-                    self._looked_anew()
+        with self._bus.pulses.of("directory", PULSE_SECONDS) as pulse:
+            while True:
+                pulse.touch()
+                await asyncio.sleep(DIRECTORY_SECONDS)
+                with contextlib.suppress(TransientError):
+                    if await self._directory.refresh():
+                        self._looked_anew()
 
     async def _glean(self) -> None:
         """Remove what was left over in the work queues; its job may have to be published anew."""
