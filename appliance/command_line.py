@@ -45,8 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--purge", action="store_true", help="uninstall: data and keys as well")
     parser.add_argument("--yes", action="store_true", help="uninstall --purge: do not ask")
-    # Said by the first stage to the second.
+    # Said by the first stage to the second, and by a release to the one that it goes back to: a
+    # release must understand these from the next one.
     parser.add_argument("--source", type=_absolute, help=argparse.SUPPRESS)
+    parser.add_argument("--way-back", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--prepared", type=int, default=0, help=argparse.SUPPRESS)
     return parser
 

@@ -159,6 +159,12 @@ class Update(_Table, frozen=True, kw_only=True):
     drain_seconds: Annotated[float, msgspec.Meta(gt=0)] = 90.0
 
 
+class Packages(_Table, frozen=True, kw_only=True):
+    """Further indexes of Python packages beside pip's own; for models, the one with torch."""
+
+    indexes: list[Annotated[str, msgspec.Meta(pattern=r"\A(https?|file)://[^\s@]+\Z")]] = []
+
+
 class Cluster(_Table, frozen=True, kw_only=True):
     """Further boxes that share the bus: each `host:port` of `peers`, this one left out.
 
@@ -189,6 +195,7 @@ class Config(_Table, frozen=True, kw_only=True):
     retention: Retention = Retention()
     backup: Backup = Backup()
     update: Update = Update()
+    packages: Packages = Packages()
     cluster: Cluster = Cluster()
     log: Log = Log()
     environment: dict[

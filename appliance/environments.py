@@ -188,9 +188,17 @@ def first_environment(source: Source, release: Path) -> list[Step]:
 def family_environment(
     family: str, source: Source, release: Path, indexes: tuple[str, ...] = ()
 ) -> list[Step]:
-    """Return the steps that make the environment of a family of services."""
+    """Return the steps that make the environment of a family of services.
+
+    Raises InstallError for a bundle that was made without it.
+    """
     path = release / f"venv-{family}"
-    pip = [*pip_of(release / "venv"), "--python", path / "bin/python"]
+    if source.offline and family not in source.release.extras:
+        raise InstallError(
+            f"the bundle has no wheels for {family}: `make bundle BUNDLE_WITH={family}`"
+        )
+    apart = ["--isolated"] if source.offline else []
+    pip = [*pip_of(release / "venv"), *apart, "--python", path / "bin/python"]
     return [
         BareEnvironment(path, with_pip=False),
         Packages(path, source, release / "wheels", FAMILIES[family], pip, indexes),

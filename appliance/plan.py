@@ -68,6 +68,7 @@ class Report:
     """What was done, step by step."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
+    done: list[Step] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Say it in one sentence."""
@@ -109,6 +110,7 @@ def carry_out(
             outcome = Outcome.WOULD
         else:
             _do(step)
+            report.done.append(step)
             outcome = Outcome.DONE
         report.outcomes[outcome] += 1
         tell(outcome, step)

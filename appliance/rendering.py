@@ -1,18 +1,20 @@
 """What is generated from adgenx.toml, as text: environments of units, users, the command's wrapper.
 
-Pure but for the random keys of SeaweedFS, which are made once. Nothing in an environment is secret:
-secrets are files that a unit's LoadCredential= hands to it alone.
+Pure. Nothing in an environment is secret: secrets are files that a unit's LoadCredential= hands to
+it alone.
 """
 
 from __future__ import annotations
 
-import secrets
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.config import Config, StoreKind
+from bus.access import nats_conf
 from bus.access.policy import Parties
+from bus.credentials import NKEY_FILE, S3_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
     from appliance.layout import Layout
 
 LOOPBACK = "127.0.0.1"
+MIB = 1024**2
+GIB = 1024**3
 OPERATOR = "operator"
+OBSERVER = "observer"
 NATS = "nats"
 STORE = "s3"
 GENERATED = "# Generated from adgenx.toml: the next `adgenx-install` writes it anew.\n"
@@ -93,23 +98,51 @@ def _number(value: float) -> str:
 
 
 def process_environment(config: Config, layout: Layout, name: str) -> dict[str, str]:
-    """Return what one process is told: what all are, and under which name it asks."""
-    told = shared_environment(config, layout) | {"ADGENX_NATS_INBOX_PREFIX": f"_INBOX_{name}"}
-    if name == "observer":
+    """Return what one process is told: what all are, and what is for it alone."""
+    told = shared_environment(config, layout)
+    if name == OBSERVER:
         told["ADGENX_HEALTH_LISTEN"] = config.network.health_listen
     return told
 
 
 def operator_environment(config: Config, layout: Layout) -> dict[str, str]:
     """Return what the command line on this box is told; its keys lie in the secrets folder."""
-    return process_environment(config, layout, OPERATOR) | {
-        "ADGENX_SECRETS_DIR": str(layout.secrets_of(OPERATOR)),
+    keys = layout.secrets_of(OPERATOR)
+    return shared_environment(config, layout) | {
+        "ADGENX_NATS_NKEY": str(keys / NKEY_FILE),
+        "ADGENX_S3_KEYS": str(keys / S3_FILE),
+        "ADGENX_SECRETS_DIR": str(keys),
         "ADGENX_DATA_DIR": str(layout.state),
         "ADGENX_BACKUP_DIR": config.backup.target or str(layout.backup),
         "ADGENX_BACKUP_KEEP": str(config.backup.keep),
         "ADGENX_UPDATE_SOURCE": config.update.source,
         "ADGENX_CONNECT_PATIENCE_SECONDS": "10",
     }
+
+
+def nats_server(config: Config, layout: Layout) -> nats_conf.Server:
+    """Return how the box's nats-server runs."""
+    network, nats, cluster = config.network, config.nats, config.cluster
+    tls = None
+    if network.tls_cert:
+        authority = Path(network.tls_ca) if network.tls_ca else None
+        tls = nats_conf.Tls(cert=Path(network.tls_cert), key=Path(network.tls_key), ca=authority)
+    route = None
+    if cluster.listen:
+        route = nats_conf.Route(
+            name="adgenx", listen=cluster.listen, peers=tuple(cluster.peers), tls=tls
+        )
+    return nats_conf.Server(
+        store_dir=layout.nats_data,
+        host=network.listen,
+        port=network.nats_port,
+        name=cluster.name or "adgenx",
+        monitoring_port=network.monitoring_port,
+        max_file_bytes=round(nats.max_file_gb * GIB),
+        max_memory_bytes=nats.max_memory_mb * MIB,
+        tls=tls,
+        cluster=route,
+    )
 
 
 def nats_environment(config: Config, layout: Layout) -> dict[str, str]:
@@ -125,21 +158,15 @@ def store_environment(config: Config, layout: Layout) -> dict[str, str]:
     return {"ADGENX_SERVER": config.store.binary or str(layout.venv / "bin/weed")}
 
 
-def environment_file(told: Mapping[str, str]) -> bytes:
+def environment_file(told: Mapping[str, str]) -> str:
     """Return the text of an EnvironmentFile=; what is empty is left to its default."""
     lines = [f"{name}={_quoted(value)}\n" for name, value in sorted(told.items()) if value]
-    return (GENERATED + "".join(lines)).encode()
+    return GENERATED + "".join(lines)
 
 
 def _quoted(value: str) -> str:
     """Quote a value for systemd and for a shell alike; adgenx.toml allows no quotes in any."""
     return value if value.replace("/", "").isalnum() else f'"{value}"'
-
-
-def store_signing() -> bytes:
-    """Return SeaweedFS's security.toml with keys of its own: its inner ports ask for a token."""
-    tables = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-    return "".join(f'[{t}]\nkey = "{secrets.token_urlsafe(32)}"\n' for t in tables).encode()
 
 
 def wrapper(layout: Layout) -> bytes:

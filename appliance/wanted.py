@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from appliance.config import ALL, DRAFT, Config, ConfigError
+from appliance.config import ALL, DRAFT, Config, ConfigError, parse
 from appliance.roles import FINISHERS
 from bus import weights
 from bus.worker.folder import ServiceFolder
@@ -15,6 +15,8 @@ FIRST = ""
 """The environment that every process can run in, but for those that need more."""
 MODELS = "models"
 RIVA = "riva"
+_UNSAID = '# wanted = "draft"\n'
+"""The line of the example that says nothing."""
 
 
 def chosen(config: Config, known: list[ServiceFolder]) -> list[ServiceFolder]:
@@ -37,15 +39,19 @@ def chosen(config: Config, known: list[ServiceFolder]) -> list[ServiceFolder]:
     return [s for s in known if s.name in wanted or s.name in FINISHERS]
 
 
-def with_services(config: Config, given: str | None) -> Config:
-    """Return the configuration with the services of a command line, if it names any."""
+def in_text(text: str, given: str | None) -> str:
+    """Return adgenx.toml with the services of a command line, if it names any that it lacks.
+
+    Only a file that says nothing about them is changed. Raises ConfigError.
+    """
     if given is None:
-        return config
-    names: list[str] | str = given
-    if given not in {DRAFT, ALL}:
-        names = [name for name in given.replace(",", " ").split() if name]
-    services = msgspec.structs.replace(config.services, wanted=names)
-    return msgspec.structs.replace(config, services=services)
+        return text
+    names = sorted({name for name in given.replace(",", " ").split() if name})
+    said = parse(text).services.wanted
+    if said == given or (isinstance(said, list) and sorted(said) == names):
+        return text
+    wanted = f'"{given}"' if given in {DRAFT, ALL} else msgspec.json.encode(names).decode()
+    return text.replace(_UNSAID, f"wanted = {wanted}\n", 1)
 
 
 def family_of(service: ServiceFolder) -> str:

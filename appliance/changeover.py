@@ -1,0 +1,118 @@
+"""From one release to another with jobs in flight, and back by itself if the box is not well.
+
+Services drain first: what they were doing is given back to its queue and goes on after the start.
+The bus and the store stay up unless they themselves change, so that clients may ask all the while.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from appliance import machine, roles, unit_files
+from appliance.bootstrap import FAILED
+from appliance.plan import InstallError, Outcome, carry_out
+from appliance.source import RELEASE
+from appliance.steps import Link
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from appliance.box import Box
+    from appliance.layout import Layout
+    from appliance.plan import Report
+
+KEPT_RELEASES = 2
+"""Beside the one that runs."""
+PROXY = "adgenx-s3-proxy.service"
+SERVERS = (roles.NATS, roles.STORE, PROXY, roles.STORE_PROXY)
+_PROGRAMS = {roles.NATS: "bin/nats-server", roles.STORE: "bin/weed"}
+
+
+def running(layout: Layout) -> Path | None:
+    """Return the folder of the release that runs."""
+    return layout.current.resolve() if layout.current.is_symlink() else None
+
+
+def start(box: Box, report: Report, seconds: float) -> None:
+    """Start what does not run, restart what changed, and wait until the box is well."""
+    if report.outcomes[Outcome.DONE]:
+        machine.reload_units()
+    running_now = machine.active(unit_files.PATTERN)
+    machine.stop(unit_files.strays(running_now, box.unit_texts, box.units))
+    _restart(set(box.touched_by(report.done)))
+    machine.start([roles.TARGET])
+    machine.wait_until_well(box.units, seconds)
+
+
+def _restart(changed: set[str]) -> None:
+    """Start changed units again; a socket cannot be, while what it leads to runs."""
+    if changed & {roles.STORE_PROXY, PROXY}:
+        machine.stop([PROXY, roles.STORE_PROXY])
+        machine.start([roles.STORE_PROXY])
+    machine.restart(sorted(changed - {roles.STORE_PROXY, PROXY}))
+
+
+def change(box: Box, before: Path, *, way_back: bool) -> None:
+    """Change from the release `before` to the box's; go back to it if the box is not well.
+
+    Raises InstallError saying why it went back, or why even that did not help.
+    """
+    layout = box.layout
+    carry_out(box.release_steps())  # what takes long, while the old one still works
+    machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
+    try:
+        carry_out([Link(layout.previous, before)])
+        report = carry_out(box.steps())
+        machine.reload_units()
+        changed = {*box.touched_by(report.done), *_other_programs(before, box.release)}
+        _restart(changed & {*SERVERS})
+        machine.start([roles.TARGET])
+        machine.wait_until_well(box.units, box.config.update.health_seconds)
+    except InstallError as error:
+        if way_back:
+            raise
+        returned = go_back(layout, before)
+        ending = f"{before.name} runs again" if returned == 0 else f"{before.name} is not well, too"
+        raise InstallError(f"{box.release.name}: {error}\n{ending}") from error
+    _prune(layout)
+
+
+def _other_programs(before: Path, after: Path) -> list[str]:
+    """Return the servers whose program is another one in the release."""
+    return [
+        unit
+        for unit, program in _PROGRAMS.items()
+        if not _equal(before / "venv" / program, after / "venv" / program)
+    ]
+
+
+def _equal(one: Path, other: Path) -> bool:
+    try:
+        return one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def go_back(layout: Layout, target: Path, *, no_start: bool = False) -> int:
+    """Let a release that is here install itself: it knows best what it needs."""
+    python = str(target / "venv/bin/python")
+    argv = [python, "-I", "-m", "appliance.install", "install", "--way-back"]
+    argv += ["--source", str(target), "--prefix", str(layout.prefix)]
+    return subprocess.run([*argv, *(["--no-start"] if no_start else [])], check=False).returncode
+
+
+def doctor(box: Box) -> int:
+    """Run `adgenx doctor` as the operator would; what lacks is told and is no failure of ours."""
+    ended = subprocess.run([box.layout.command, "doctor"], check=False)
+    return ended.returncode and FAILED
+
+
+def _prune(layout: Layout) -> None:
+    """Remove the oldest releases, but for the one that runs and those kept beside it."""
+    stay = {layout.current.resolve(), layout.previous.resolve()}
+    found = sorted(layout.releases.glob(f"*/{RELEASE}"), key=lambda p: p.stat().st_mtime)
+    others = [path.parent for path in found if path.parent not in stay]
+    for release in others[: max(0, len(others) - KEPT_RELEASES + 1)]:
+        shutil.rmtree(release, ignore_errors=True)
