@@ -64,7 +64,7 @@ def _run(root: Path, given: argparse.Namespace, words: list[str]) -> int:
         report = carry_out(preparation(source, layout))
         release = layout.releases / source.release.name
         done = report.outcomes[Outcome.DONE]
-        more = ["--source", str(source.root), "--prepared", str(done)]
+        more = ["--source", str(source.root), "--release", release.name, "--prepared", str(done)]
         return _go_on(release, [*words, *more])
 
 

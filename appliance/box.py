@@ -6,6 +6,7 @@ Built from adgenx.toml and the release; nothing here is done or looked at before
 from __future__ import annotations
 
 import pwd
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ from appliance import config as configuration
 from appliance import rendering, roles, unit_files
 from appliance.environments import family_environment
 from appliance.layout import ROOT, Layout
-from appliance.plan import Step
-from appliance.steps import Command, File, Folder, Gone, Link, Owner
+from appliance.plan import InstallError, Step
+from appliance.steps import File, Folder, Gone, Link, Owner, run
 from appliance.wanted import chosen, families
 from bus.access import keys, nats_conf, policy, s3_policy
 from bus.credentials import NKEY_FILE
@@ -63,7 +64,8 @@ class Box:
     @cached_property
     def unit_texts(self) -> dict[str, str]:
         """Every unit file of the release by its name."""
-        return unit_files.read(self.source.deploy)
+        laid_down = self.release / "deploy"
+        return unit_files.read(laid_down if laid_down.is_dir() else self.source.deploy)
 
     @property
     def units(self) -> list[str]:
@@ -125,10 +127,9 @@ class Box:
         if not self.real:
             return [declared]
         nats, store = rendering.ACCOUNTS
-        made: list[str | Path] = ["systemd-sysusers", at.sysusers]
         return [
             declared,
-            Command(f"users {nats} and {store}", made, accounts_exist, needs_root=True),
+            Accounts(at.sysusers),
             Owner(at.nats_data, nats),
             Owner(at.store, store),
             Owner(at.s3_data, store),
@@ -209,7 +210,30 @@ class Keys(Step):
         keys.make(self._secrets, self._users)
 
 
-def accounts_exist() -> bool:
-    """Say whether the users of the servers are there."""
-    known = {entry.pw_name for entry in pwd.getpwall()}
-    return known.issuperset(rendering.ACCOUNTS)
+class Accounts(Step):
+    """The users of the two servers. They go with the data that is theirs, and not before."""
+
+    needs_root = True
+    data = True
+
+    def __init__(self, declared: Path) -> None:
+        self._declared = declared
+
+    @property
+    def title(self) -> str:
+        """Who they are."""
+        return f"users {' and '.join(rendering.ACCOUNTS)}"
+
+    def done(self) -> bool:
+        """Say whether they are there."""
+        return {entry.pw_name for entry in pwd.getpwall()}.issuperset(rendering.ACCOUNTS)
+
+    def do(self) -> None:
+        """Make them, and the group of those who read models."""
+        run(["systemd-sysusers", self._declared])
+
+    def undo(self) -> None:
+        """Remove them."""
+        for name in rendering.ACCOUNTS:
+            with suppress(InstallError):
+                run(["userdel", name])

@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     # Said by the first stage to the second, and by a release to the one that it goes back to: a
     # release must understand these from the next one.
     parser.add_argument("--source", type=_absolute, help=argparse.SUPPRESS)
+    parser.add_argument("--release", default="", help=argparse.SUPPRESS)
     parser.add_argument("--way-back", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--prepared", type=int, default=0, help=argparse.SUPPRESS)
     return parser

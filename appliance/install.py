@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def install(given: argparse.Namespace, layout: Layout) -> int:
     """Make the box what it should be; bring another release if it is given one."""
-    box = box_of(given, layout, open_source(given.source or layout.current.resolve()))
+    box = box_of(given, layout, _source(given, layout))
     if given.dry_run:
         report = carry_out(box.steps(), dry_run=True, as_root=_as_root(box))
         report.outcomes[Outcome.WOULD] += given.prepared
@@ -69,6 +69,15 @@ def install(given: argparse.Namespace, layout: Layout) -> int:
             changeover.start(box, report, START_SECONDS)
     say(str(report), *_what_next(box, live=live))
     return changeover.doctor(box) if live else 0
+
+
+def _source(given: argparse.Namespace, layout: Layout) -> Source:
+    """Return where the release came from; what it is was settled when it was laid down."""
+    root = given.source or layout.current.resolve()
+    laid_down = layout.releases / given.release
+    if given.release and root != laid_down:
+        return Source(root, open_source(laid_down).release)
+    return open_source(root)
 
 
 def _as_root(box: Box) -> bool:

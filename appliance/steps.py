@@ -9,7 +9,7 @@ import shutil
 import stat
 import subprocess
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -257,33 +257,3 @@ class Gone(Step):
             shutil.rmtree(self.path)
         else:
             self.path.unlink()
-
-
-@dataclass
-class Command(Step):
-    """A command, run where `is_done` says that its effect is missing."""
-
-    name: str
-    argv: list[str | Path]
-    is_done: Callable[[], bool] = lambda: False
-    reverse: list[str | Path] = field(default_factory=list)
-    needs_root: bool = False
-
-    @property
-    def title(self) -> str:
-        """What it is for."""
-        return self.name
-
-    def done(self) -> bool:
-        """Say whether its effect is there."""
-        return self.is_done()
-
-    def do(self) -> None:
-        """Run it."""
-        run(self.argv)
-
-    def undo(self) -> None:
-        """Run the command that takes its effect back, if there is one; its failure is no matter."""
-        if self.reverse:
-            with suppress(InstallError):
-                run(self.reverse)

@@ -40,8 +40,10 @@ def steps(
         for target in _wanted_by(texts[_file_of(unit)])
     }
     kept = {*texts, *links}
+    own = {name.partition("/")[0] for name in kept if "/" in name and name.startswith("adgenx")}
     return [
         Folder(layout.units),
+        *(Folder(layout.units / name) for name in sorted(own)),
         *(File(layout.units / name, text.encode) for name, text in texts.items()),
         *_links(layout, links),
         *(Gone(path) for path in _ours(layout.units) if _name(path, layout.units) not in kept),
