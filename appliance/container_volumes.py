@@ -1,4 +1,4 @@
-"""What the volumes of a composed appliance must be: the user's own, and the store's two on one disk.
+"""What the volumes of a composed appliance must be: the user's own, the store's two on one disk.
 
     python -m appliance.container_volumes
 

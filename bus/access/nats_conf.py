@@ -69,10 +69,15 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """How one nats-server runs. Sizes in bytes; a monitoring port of 0 turns it off."""
+    """How one nats-server runs. Sizes in bytes; a monitoring port of 0 turns it off.
+
+    `contained`: its network is a bridge of containers of one machine, and only they and that
+    machine's loopback lead to it, so that it needs no certificate for its clients.
+    """
 
     store_dir: Path
     host: str = "127.0.0.1"
+    contained: bool = False
     port: int = 4222
     name: str = "adgenx"
     monitoring_port: int = 8222
@@ -106,7 +111,7 @@ def render(server: Server, users: Iterable[User], nkeys: Mapping[str, str]) -> s
 
 
 def _check(server: Server) -> None:
-    if server.tls is None and not _is_loopback(server.host):
+    if server.tls is None and not server.contained and not _is_loopback(server.host):
         raise AccessError(f"{server.host} is beyond this machine: NATS needs a certificate there")
     route = server.cluster
     if route is None or _is_loopback(_host(route.listen)):
