@@ -160,6 +160,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.store_dir or self.data_dir / "s3"
 
     @property
+    def of_tenant(self) -> bool:
+        """Whether the key is a tenant's: it reads no stream, and asks instead."""
+        return self.nats_inbox_prefix.startswith(credentials.inbox_of(credentials.TENANT_PREFIX))
+
+    @property
     def service_folders(self) -> tuple[Path, ...]:
         """The extra folders in which services are looked for."""
         return tuple(Path(p) for p in self.services_path.split(os.pathsep) if p)

@@ -232,7 +232,7 @@ async def expect(bus: Bus) -> None:
     if bus.settings.nats_nkey is None:
         await ensure(bus)
         return
-    wanted = {spec.config(1).name for spec in (*STREAMS, *BUCKETS)}
+    wanted = {str(spec.config(1).name) for spec in (*STREAMS, *BUCKETS)}
     lacking = wanted - set(await names(bus))
     if lacking:
         raise BusUnavailableError(f"adgenx provision has not made {', '.join(sorted(lacking))} yet")

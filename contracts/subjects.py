@@ -260,6 +260,11 @@ def events_of(tenant: str) -> str:
     return f"adgenx.evt.{tenant}.>"
 
 
+def event_pattern(tenant: str, rest: str) -> str:
+    """Events of a tenant whose subject goes on as `rest` says."""
+    return f"adgenx.evt.{tenant}.{rest}"
+
+
 def campaign_events(tenant: str, campaign_id: str) -> str:
     """Every event of one campaign."""
     return f"adgenx.evt.{tenant}.{campaign_id}.>"

@@ -43,6 +43,7 @@ from contracts.subjects import Bucket, ControlSubject, Stream, Verb
 from services.intake import answers
 from services.intake.answers import Word
 from services.intake.sandbox import inspect
+from services.intake.telling import Teller
 
 if TYPE_CHECKING:
     from bus.artifacts import Artifacts
@@ -80,6 +81,7 @@ class Intake:
         wait = self._bus.settings.ack_wait_seconds
         wanted = durable(DURABLE, subjects.asset_command_patterns(), ack_wait_seconds=wait)
         await ensure_consumer(self._bus, Stream.CONTROL, wanted)
+        await Teller(self._bus).start()
         async with asyncio.TaskGroup() as group:
             sweeps = group.create_task(self._sweeps())
             await consume(self._bus, Stream.CONTROL, DURABLE, self._commanded, in_flight=IN_FLIGHT)
