@@ -14,6 +14,7 @@ DENIED_SECONDS = 60.0
 """A process is degraded for so long after NATS has refused it something."""
 READY = "ready"
 DEGRADED = "degraded"
+UNAVAILABLE = "unavailable"
 STARTING = "it is starting: NATS has not answered yet"
 
 

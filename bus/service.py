@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from bus import settings, telemetry, topology, tracing
+from bus import micro, settings, telemetry, topology, tracing
 from bus.artifacts import Artifacts
 from bus.connection import EXIT_LOST, serve
 from bus.exposition import Exposition
@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from bus.connection import Bus
     from bus.settings import Settings
 
+NOTHING_MORE = micro.About()
 EXIT_UNUSABLE = 2
 """Exit status for settings or a topology that cannot be used; starting again does not help."""
 
 
 def run(
-    name: str, body: Callable[[Bus, Artifacts], Awaitable[None]], *, traced: bool = True
+    name: str,
+    body: Callable[[Bus, Artifacts], Awaitable[None]],
+    *,
+    traced: bool = True,
+    about: micro.About = NOTHING_MORE,
 ) -> int:
     """Serve until SIGTERM, which lets the body finish what is in hand; return the exit status.
 
-    Without `traced` it adds nothing to traces: it only watches.
+    Without `traced` it adds nothing to traces: it only watches. `about` is for who looks for it.
     """
 
     async def connected(bus: Bus, page: Exposition) -> None:
@@ -35,7 +40,8 @@ def run(
         page.watch(bus)
         artifacts = Artifacts(bus.settings)
         try:
-            await body(bus, artifacts)
+            async with micro.answering(bus, name, about):
+                await body(bus, artifacts)
         finally:
             await asyncio.to_thread(artifacts.close)
 
