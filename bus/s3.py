@@ -55,6 +55,8 @@ _LOOK_AGAIN = frozenset({408, 409, 429})
 """Too slow, another conditional PUT of this key is under way, too many: not our fault."""
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 _OK = 200
+NOBODY = "nobody"
+"""In place of a key: no store lets it in."""
 
 
 class StoreRefusedError(AdgenxError):
@@ -88,7 +90,11 @@ class S3:
         self._region = settings.s3_region
         self._patience = settings.s3_patience_seconds
         self._url = settings.s3_endpoint.rstrip("/")
-        keys = (settings.s3_access_key.reveal(), settings.s3_secret_key.reveal())
+        # Who has no business here has no key, and is refused whatever it asks.
+        keys = (
+            settings.s3_access_key.reveal() or NOBODY,
+            settings.s3_secret_key.reveal() or NOBODY,
+        )
         self._credentials = Credentials(*keys)
         self._http = urllib3.PoolManager(
             num_pools=4,
