@@ -59,6 +59,7 @@ key = "/run/secrets/s3/grpc.key"
 _ENV = """\
 # What compose.yaml leaves open. Nothing secret; see docs/compose.md.
 COMPOSE_PROFILES=draft{cluster_profile}
+ADGENX_IMAGE={image}
 ADGENX_USER={owner}
 ADGENX_CLI_KEY={prefix}{tenant}
 ADGENX_STREAM_REPLICAS={replicas}
@@ -76,6 +77,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     tenants: tuple[str, ...] = ()
     owner: tuple[int, int] = IMAGE_USER
     cluster: bool = False
+    image: str = "adgenx"
 
 
 def prepare(asked: Asked) -> list[str]:
@@ -183,6 +185,7 @@ def _write_env(asked: Asked, tenant: str) -> None:
     text = _ENV.format(
         cluster_profile=",cluster" if asked.cluster else "",
         owner=":".join(map(str, asked.owner)),
+        image=asked.image,
         prefix=TENANT_PREFIX,
         tenant=tenant,
         replicas=len(NODES) if asked.cluster else 1,
@@ -205,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     """Make everything and say for whom; 1 if it cannot be done."""
     parser = argparse.ArgumentParser(prog="prepare", description="Keys and configurations.")
     parser.add_argument("--folder", type=Path, default=Path("/compose"), help=argparse.SUPPRESS)
+    parser.add_argument("--image", default="adgenx", help=argparse.SUPPRESS)
     parser.add_argument("--owner", type=_owner, default=IMAGE_USER, help=argparse.SUPPRESS)
     parser.add_argument(
         "--tenant",
@@ -221,6 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         tenants=tuple(given.tenant),
         owner=given.owner,
         cluster=given.cluster,
+        image=given.image,
     )
     try:
         tenants = prepare(asked)
