@@ -16,6 +16,7 @@ from bus import direct, gate
 from bus.gate import WrongSequence
 from contracts.errors import UnknownOutcomeError
 from contracts.identity import ID_PATTERN, is_id
+from contracts.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,7 +63,7 @@ def check_key(key: str) -> str:
 
 
 class Records(Generic[R]):
-    """The records of one bucket, all of one type; unknown fields are ignored.
+    """The records of one bucket, all of one type; unknown fields are ignored, at any depth.
 
     Every method raises UnknownOutcomeError when the server did not answer in time. With more than
     one replica a read may be a moment old; the compare-and-set that follows it notices.
@@ -73,7 +74,7 @@ class Records(Generic[R]):
         self._bucket = str(bucket)
         self._stream = stream_of(bucket)
         self._prefix = subject_of(bucket, "")
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = Reader(kind)
         self._encoder = msgspec.json.Encoder()
 
     async def get(self, key: str) -> Record[R] | None:
