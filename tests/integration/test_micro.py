@@ -73,6 +73,7 @@ async def test_a_ping_finds_every_process_once_and_says_how_each_is(
         micro.answering(other, "router", About()),
         raw_client(nats_settings) as client,
     ):
+        await asyncio.gather(bus.nc.flush(), other.nc.flush())
         answers = {a["name"]: a for a in await client.ask("$SRV.PING", count=2)}
         assert answers.keys() == {"paint", "router"}
         paint, router = answers["paint"], answers["router"]
@@ -97,6 +98,7 @@ async def test_one_name_and_one_process_are_asked_by_themselves(
         micro.answering(second, "router", About()),
         raw_client(nats_settings) as client,
     ):
+        await asyncio.gather(bus.nc.flush(), second.nc.flush())
         ids = {a["id"] for a in await client.ask("$SRV.PING.paint", count=2)}
         assert len(ids) == 2
         one = min(ids)
@@ -116,6 +118,7 @@ async def test_what_nobody_knows_is_not_answered_and_who_has_gone_is_not_found(
     async with raw_client(nats_settings) as client:
         async with micro.answering(bus, "paint", ABOUT):
             # Were the first one answered, its answer would come first.
+            await bus.nc.flush()
             [answer] = await client.ask("$SRV.SCHEMA.paint", "$SRV.PING.paint")
             assert answer["type"] == "io.nats.micro.v1.ping_response"
         async with connected(nats_settings, "asker") as asker:
@@ -128,5 +131,6 @@ async def test_a_process_finds_the_others(bus: Bus, nats_settings: Settings) -> 
         micro.answering(bus, "paint", ABOUT),
         micro.answering(bus, "router", About()),
     ):
+        await bus.nc.flush()
         found = await micro.ping(asker, 0.5)
         assert sorted(p.name for p in found) == ["paint", "router"]
