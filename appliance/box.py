@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance import config as configuration
-from appliance import rendering, roles, unit_files
+from appliance import machine, rendering, roles, unit_files, units
 from appliance.environments import family_environment
 from appliance.layout import ROOT, Layout
 from appliance.plan import InstallError, Step
@@ -176,7 +176,8 @@ class Box:
         return steps
 
     def _units(self) -> list[Step]:
-        texts: dict[str, str] = self.unit_texts | {}
+        added = units.drop_ins(self.config, self.services, machine.facts())
+        texts = self.unit_texts | added
         return unit_files.steps(self.layout, texts, self.config, self._names)
 
     def _commands(self) -> list[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 
 from appliance.plan import InstallError
 from appliance.steps import run
+from appliance.units import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,6 +47,17 @@ class UnitState(msgspec.Struct, frozen=True):
 def booted() -> bool:
     """Say whether systemd runs this machine; in an image or a chroot it does not."""
     return BOOTED.is_dir()
+
+
+def facts() -> Machine:
+    """Return what matters of this machine for its units; 0 for a systemd that is not there."""
+    groups = frozenset(entry.gr_name for entry in grp.getgrall())
+    try:
+        said = run(["systemctl", "--version"])
+    except InstallError:
+        return Machine(systemd=0, groups=groups)
+    number = said.split()[1]  # `systemd 252 (252.38-1~deb12u1)`
+    return Machine(systemd=int(number) if number.isdecimal() else 0, groups=groups)
 
 
 def reload_units() -> None:

@@ -28,6 +28,7 @@ OPERATOR = "operator"
 OBSERVER = "observer"
 NATS = "nats"
 STORE = "s3"
+NATS_CREDENTIALS = Path("/run/credentials/adgenx-nats.service")
 GENERATED = "# Generated from adgenx.toml: the next `adgenx-install` writes it anew.\n"
 
 SYSUSERS = """\
@@ -126,7 +127,10 @@ def nats_server(config: Config, layout: Layout) -> nats_conf.Server:
     tls = None
     if network.tls_cert:
         authority = Path(network.tls_ca) if network.tls_ca else None
-        tls = nats_conf.Tls(cert=Path(network.tls_cert), key=Path(network.tls_key), ca=authority)
+        # Its unit is handed both: its user may read no key of root's.
+        tls = nats_conf.Tls(
+            cert=NATS_CREDENTIALS / "tls.crt", key=NATS_CREDENTIALS / "tls.key", ca=authority
+        )
     route = None
     if cluster.listen:
         route = nats_conf.Route(

@@ -46,7 +46,11 @@ def steps(
         *(Folder(layout.units / name) for name in sorted(own)),
         *(File(layout.units / name, text.encode) for name, text in texts.items()),
         *_links(layout, links),
-        *(Gone(path) for path in _ours(layout.units) if _name(path, layout.units) not in kept),
+        *(
+            Gone(path)
+            for path in _ours(layout.units)
+            if _name(path, layout.units) not in kept | own
+        ),
     ]
 
 
@@ -135,11 +139,11 @@ def _wanted_by(text: str) -> list[str]:
 
 
 def _ours(units: Path) -> list[Path]:
-    """Return every unit file, drop-in and link of ours, deepest first."""
-    direct = [path for path in units.glob(PATTERN) if not path.is_dir()]
+    """Return every unit file, drop-in, their folders, and links of ours: what lies in one first."""
+    direct = [path for path in units.glob(PATTERN) if path.suffix == ".d" or not path.is_dir()]
     below = [path for folder in units.glob(f"{PATTERN}.d") for path in folder.rglob("*")]
     links = [path for folder in units.glob("*.wants") for path in folder.glob(PATTERN)]
-    return sorted({*direct, *below, *links})
+    return sorted({*direct, *below, *links}, reverse=True)
 
 
 def _name(path: Path, folder: Path) -> str:
