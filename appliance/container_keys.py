@@ -5,6 +5,7 @@
     <folder>/secrets/<user>/           its key for NATS and, where it has rights there, the store
     <folder>/secrets/{nats,nats_2,nats_3}/nats-server.conf
     <folder>/secrets/s3/               who may do what in the store; its own keys
+    <folder>/secrets/grafana/admin_password
     <folder>/.env                      what compose.yaml leaves open; never overwritten
 
 Run again, it adds what lacks (a tenant, a new service) and renders the servers' files anew; keys
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 IMAGE_USER = (10001, 10001)
-"""User and group of every container, as the Dockerfile makes them."""
+"""User and group of every container of ours, as the Dockerfile makes them."""
+GRAFANA_USER = (472, 0)
+"""Those of Grafana's image."""
 
 NODES = ("nats", "nats_2", "nats_3")
 """The servers of a cluster, by the names of their containers; the first one always runs."""
@@ -90,9 +93,11 @@ def prepare(asked: Asked) -> list[str]:
     made = keys.make(folder, everybody)
     _configure_nats(folder, everybody, made.nkeys, cluster=asked.cluster)
     _configure_store(folder / "s3", everybody, made)
+    _make_password(folder / "grafana")
     people = {user.name for user in everybody if user.kind in (Kind.TENANT, Kind.OPERATOR)}
+    owners = dict.fromkeys(people, asked.owner) | {"grafana": GRAFANA_USER}
     for path in folder.iterdir():
-        _give(path, asked.owner if path.name in people else IMAGE_USER)
+        _give(path, owners.get(path.name, IMAGE_USER))
     _write_env(asked, tenants[0])
     if os.geteuid() == 0:
         for path in (folder, asked.folder / ".env"):
@@ -152,6 +157,13 @@ def _shut_side_doors(folder: Path) -> None:
     tables = "".join(f'[{t}]\nkey = "{secrets.token_urlsafe(32)}"\n' for t in _SIGNING)
     _certify(folder, "grpc", ["nobody"])
     write_private(folder / "security.toml", (tables + _GRPC).encode())
+
+
+def _make_password(folder: Path) -> None:
+    """Make the password of Grafana's administrator."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if not (folder / "admin_password").exists():
+        write_private(folder / "admin_password", secrets.token_urlsafe(18).encode())
 
 
 def _certify(folder: Path, name: str, hosts: Sequence[str]) -> None:
