@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from bus.connection import Bus
     from bus.settings import Settings
@@ -23,16 +25,22 @@ EXIT_UNUSABLE = 2
 """Exit status for settings or a topology that cannot be used; starting again does not help."""
 
 
+def _nothing(_: Settings) -> AbstractAsyncContextManager[None]:
+    return contextlib.nullcontext()
+
+
 def run(
     name: str,
     body: Callable[[Bus, Artifacts], Awaitable[None]],
     *,
     traced: bool = True,
     about: micro.About = NOTHING_MORE,
+    opened: Callable[[Settings], AbstractAsyncContextManager[None]] = _nothing,
 ) -> int:
     """Serve until SIGTERM, which lets the body finish what is in hand; return the exit status.
 
-    Without `traced` it adds nothing to traces: it only watches. `about` is for who looks for it.
+    Without `traced` it adds nothing to traces: it only watches. `about` is for who looks for it;
+    `opened` is held open from before the first connection until the end.
     """
 
     async def connected(bus: Bus, page: Exposition) -> None:
@@ -47,7 +55,7 @@ def run(
 
     async def observed(found: Settings) -> int:
         # The page comes first: it says that this process is there and still waits for NATS.
-        async with Exposition(name, found) as page:
+        async with Exposition(name, found) as page, opened(found):
             return await serve(found, name, lambda bus: connected(bus, page))
 
     try:

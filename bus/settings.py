@@ -151,6 +151,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # Factor on every wait of the webhooks' sender; tests hurry it.
     webhook_pace: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     metrics_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s:]+:\d{1,5})?\Z")] = ""
+    # Where the observer shows how the box is, and whom it misses if they are not there: `a,b`.
+    health_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s]+:\d{1,5})?\Z")] = ""
+    expected_services: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_, ]*\Z")] = ""
     log_level: Annotated[str, msgspec.Meta(pattern=r"\A(debug|info|warning|error)\Z")] = "info"
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
@@ -173,6 +176,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def licensed(self) -> frozenset[str]:
         """The services that the operator may use beyond what their manifest's licence grants."""
         return frozenset(self.licensed_services.replace(",", " ").split())
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The processes that should be there; empty: whoever has been seen."""
+        return frozenset(self.expected_services.replace(",", " ").split())
 
     def secrets(self) -> frozenset[str]:
         """Return every secret value that logs must not show."""

@@ -50,8 +50,11 @@ NEEDS_SECONDS = 30.0
 """Weights that have come, or a server that answers now, are looked for so often."""
 
 METRICS_VARIABLE = "ADGENX_METRICS_LISTEN"
+HEALTH_VARIABLE = "ADGENX_HEALTH_LISTEN"
 ANY_PORT = "127.0.0.1:0"
-"""Where a service shows its metrics unless the variable says otherwise; set to nothing, nowhere."""
+"""Where a service shows its metrics, and the observer the box's health, unless the variables say
+otherwise; set to nothing, nowhere."""
+EXPECTED_VARIABLE = "ADGENX_EXPECTED_SERVICES"
 
 PID_FILE = "appliance.pid"
 ALREADY_RUNNING = 3
@@ -65,6 +68,12 @@ def service_commands(found: Settings) -> dict[str, list[str]]:
     for folder in discover(found.service_folders):
         commands[folder.name] = [python, "-m", "bus.worker.run", folder.name]
     return commands
+
+
+def _expected(found: Settings) -> list[str]:
+    """Return who should always be there: whoever needs neither weights nor a server."""
+    needy = {s.name for s in discover(found.service_folders) if any_of(s.manifest)}
+    return sorted(service_commands(found).keys() - needy)
 
 
 class Keeper:
@@ -166,6 +175,8 @@ async def serve(found: Settings, idle_seconds: float) -> None:
             extra = os.pathsep.join(str(f.resolve()) for f in found.service_folders)
             environment = {
                 METRICS_VARIABLE: ANY_PORT,
+                HEALTH_VARIABLE: ANY_PORT,
+                EXPECTED_VARIABLE: ",".join(_expected(found)),
                 **os.environ,
                 "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
                 "ADGENX_MODELS_DIR": str(found.models_dir.resolve()),

@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
+import nats.errors
 import structlog
 
-from bus import metrics, topology
+from bus import metrics, micro, topology
 from bus.artifacts import Artifacts
 from bus.consume import Delivery, ack, consume
+from bus.device import disk_used_ratio
 from bus.look import look
 from bus.settings import Durability
 from bus.spending import Spending
 from contracts import subjects
 from contracts.errors import TransientError
 from contracts.subjects import Stream
+from services.observer.health_page import HealthPage
+from services.observer.judging import Roll, Seen, judge
 from services.observer.showing import show
 from services.observer.tally import Tally
 
 if TYPE_CHECKING:
     from bus.connection import Bus
+    from bus.micro import Pong
+    from bus.picture import Provider
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +50,14 @@ STORE_KEY = "-/observer"
 class Observer:
     """One observer; a second one would share the events, and show the same gauges."""
 
-    def __init__(self, bus: Bus, *, every_seconds: float = EVERY_SECONDS) -> None:
+    def __init__(
+        self, bus: Bus, page: HealthPage | None = None, *, every_seconds: float = EVERY_SECONDS
+    ) -> None:
         self._bus = bus
+        self._page = page or HealthPage()
+        self._roll = Roll()
+        settings = bus.settings
+        self._folders = {"data": settings.data_dir, "store": settings.store_root}
         # A store that is away is news, nothing to wait for; and nothing is ever written.
         impatient = msgspec.structs.replace(
             bus.settings, s3_patience_seconds=0.0, make_durable=Durability.SERVER
@@ -84,21 +97,40 @@ class Observer:
 
     async def look(self) -> None:
         """Look once at everything and show it; what does not answer is shown as down."""
-        metrics.DEPENDENCY_UP.set("s3", to=float(await self._store_answers()))
+        store = await self._store_answers()
+        metrics.DEPENDENCY_UP.set("s3", to=float(store))
         try:
-            picture = await look(self._bus)
+            picture, answered = await asyncio.gather(look(self._bus), micro.ping(self._bus))
             await self._spending.catch_up(self._bus)
         except msgspec.DecodeError as error:
             # A newer version's record, perhaps: what is shown grows old, and an alert says so.
             log.warning("look.failed", error=str(error))
             return
-        except TransientError as error:
-            log.info("look.abandoned", error=error.message)
+        except (TransientError, nats.errors.Error, OSError) as error:
+            log.info("look.abandoned", error=str(error))
             metrics.DEPENDENCY_UP.set("nats", to=0.0)
+            self._judge([], [], nats_answers=False, store=store)
             return
         metrics.DEPENDENCY_UP.set("nats", to=1.0)
+        self._judge(answered, picture.providers, nats_answers=True, store=store)
         self._tally.expect([provider.name for provider in picture.providers])
         show(picture, self._spending)
+
+    def _judge(
+        self, answered: list[Pong], providers: list[Provider], *, nats_answers: bool, store: bool
+    ) -> None:
+        """Say how the box is, on its page."""
+        now = time.time()
+        seen = Seen(
+            at=now,
+            nats=nats_answers,
+            store=store,
+            present=self._roll.call(answered, now),
+            providers=providers,
+            disks={name: disk_used_ratio(folder) for name, folder in self._folders.items()},
+            expected=self._bus.settings.expected,
+        )
+        self._page.show(judge(seen))
 
     async def _store_answers(self) -> bool:
         try:
