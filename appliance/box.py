@@ -59,7 +59,7 @@ class Box:
     @property
     def processes(self) -> list[str]:
         """Every process of ours by name."""
-        return [*roles.ROLES, "provision", *self._names]
+        return [*roles.ROLES, rendering.PROVISION, *self._names]
 
     @cached_property
     def unit_texts(self) -> dict[str, str]:
@@ -158,6 +158,11 @@ class Box:
             rendering.STORE: rendering.store_environment(config, at),
             rendering.OPERATOR: rendering.operator_environment(config, at),
             **{name: rendering.process_environment(config, at, name) for name in self.processes},
+            **{
+                name: rendering.process_environment(config, at, name)
+                | rendering.timer_environment(config, at)
+                for name in rendering.ON_TIMERS
+            },
         }
         folder = at.env_file("").parent
         stale = [p for p in sorted(folder.glob("*.env")) if p.stem not in told]

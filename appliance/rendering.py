@@ -26,6 +26,9 @@ MIB = 1024**2
 GIB = 1024**3
 OPERATOR = "operator"
 OBSERVER = "observer"
+PROVISION = "provision"
+ON_TIMERS = ("backup", "expiry", "scrub", "update_check")
+"""Names of the processes that run now and then."""
 NATS = "nats"
 STORE = "s3"
 NATS_CREDENTIALS = Path("/run/credentials/adgenx-nats.service")
@@ -114,10 +117,17 @@ def operator_environment(config: Config, layout: Layout) -> dict[str, str]:
         "ADGENX_S3_KEYS": str(keys / S3_FILE),
         "ADGENX_SECRETS_DIR": str(keys),
         "ADGENX_DATA_DIR": str(layout.state),
+        **timer_environment(config, layout),
+        "ADGENX_CONNECT_PATIENCE_SECONDS": "10",
+    }
+
+
+def timer_environment(config: Config, layout: Layout) -> dict[str, str]:
+    """Return what the work of the timers is told."""
+    return {
         "ADGENX_BACKUP_DIR": config.backup.target or str(layout.backup),
         "ADGENX_BACKUP_KEEP": str(config.backup.keep),
         "ADGENX_UPDATE_SOURCE": config.update.source,
-        "ADGENX_CONNECT_PATIENCE_SECONDS": "10",
     }
 
 
