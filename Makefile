@@ -90,6 +90,12 @@ peers: ## measure beside other job queues, in a virtual environment of its own
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[peers]'
 	.venv-peers/bin/python -m bench peers
 
+# Families of services whose wheels come along (BUNDLE_WITH="models riva"), and the machine that it is
+# for, if that is not this one: BUNDLE_PLATFORM=linux-aarch64 BUNDLE_PYTHON=3.12 is a Jetson Thor.
+bundle: setup ## everything that an installation without a network needs, into out/bundle
+	$(BIN)/python -m appliance.bundle $(OUT)/bundle $(addprefix --with ,$(BUNDLE_WITH)) \
+	  $(if $(BUNDLE_PLATFORM),--platform $(BUNDLE_PLATFORM)) $(if $(BUNDLE_PYTHON),--python $(BUNDLE_PYTHON))
+
 up: setup ## run the appliance in the foreground
 	$(BIN)/adgenx up
 
@@ -99,4 +105,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers up down clean
+.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle up down clean
