@@ -17,7 +17,7 @@ from appliance.config import StoreKind, is_loopback
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from appliance.config import Config
+    from appliance.config import Backup, Config
     from bus.worker.folder import ServiceFolder
     from contracts.manifest import Manifest
 
@@ -84,7 +84,7 @@ class Machine(NamedTuple):
 
 def drop_ins(config: Config, services: Iterable[ServiceFolder], machine: Machine) -> dict[str, str]:
     """Return the text of every drop-in of a box by its path below the folder of units."""
-    found = _network(config) | _store(config)
+    found = _network(config) | _store(config) | _backup(config.backup)
     if machine.systemd >= BACK_OFF_SINCE:
         found[f"{_EVERY}/30-back-off.conf"] = _BACK_OFF
     for service in services:
@@ -163,6 +163,21 @@ def _store(config: Config) -> dict[str, str]:
     if config.store.kind is not StoreKind.MINIO:
         return {}
     return {f"{roles.STORE}.d/20-minio.conf": _MINIO}
+
+
+def _backup(backup: Backup) -> dict[str, str]:
+    """Return when a backup is taken, and where it may be written; never, if nobody said where."""
+    if not backup.target:
+        return {"adgenx-backup.timer.d/20-never.conf": "[Unit]\nConditionPathExists=!/\n"}
+    return {
+        "adgenx-backup.timer.d/20-when.conf": (
+            f"[Timer]\nOnCalendar=\nOnCalendar=*-*-* {backup.at}:00\n"
+        ),
+        "adgenx-backup.service.d/20-where.conf": (
+            f"[Unit]\nRequiresMountsFor={_plain(backup.target)}\n\n"
+            f"[Service]\nReadWritePaths=-{_plain(backup.target)}\n"
+        ),
+    }
 
 
 def _network(config: Config) -> dict[str, str]:
