@@ -81,12 +81,14 @@ def make(
     wheel: Path | None = None,
     options: Sequence[str] = (),
 ) -> str:
-    """Make the bundle of a release in an empty folder; return the digest of its list of checksums.
+    """Make the bundle of a release, in an earlier one's place; return the digest of its checksums.
 
     `options` are pip's, where wheels come from. Raises InstallError and UnknownLicenceError.
     """
+    if (out / BUNDLE).is_file():
+        shutil.rmtree(out)  # an earlier bundle
     if out.exists() and any(out.iterdir()):
-        raise InstallError(f"{out} is not empty")
+        raise InstallError(f"{out} holds something else than a bundle")
     wheels = out / "wheels"
     wheels.mkdir(parents=True)
     if wheel is None:
@@ -98,8 +100,8 @@ def make(
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(checkout / "deploy", out / "deploy", ignore=ignored)
     shutil.copy2(constraints, out)
-    (out / BUNDLE).write_bytes(description(release))
     _write_licences(wheels, out / "licences", checkout / THIRD_PARTY)
+    (out / BUNDLE).write_bytes(description(release))
     return seal(out)
 
 
@@ -144,7 +146,7 @@ def release_for(
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a bundle of the checkout that this is run in."""
     parser = argparse.ArgumentParser(prog="python -m appliance.bundle")
-    parser.add_argument("out", type=Path, help="an empty folder, or none yet")
+    parser.add_argument("out", type=Path, help="a new folder, or an earlier bundle's")
     parser.add_argument("--with", dest="further", action="append", default=[], metavar="FAMILY")
     parser.add_argument("--platform", default="", help="such as linux-aarch64; this one without")
     parser.add_argument("--python", default="", help="such as 3.12; this one without")
