@@ -19,18 +19,48 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from contracts import subjects
-from contracts.campaign import CampaignRecord, CampaignState
+from contracts.campaign import CampaignState
 from contracts.governance import BudgetRecord
 from contracts.identity import NO_CAMPAIGN
-from contracts.jobs import JobRecord, Run
+from contracts.jobs import JobState
 
 
-def unknown_runs(jobs: Mapping[str, JobRecord], runs: Mapping[str, Run]) -> list[str]:
+class Tried(msgspec.Struct, frozen=True):
+    """Of an attempt: whose it was."""
+
+    service: str
+
+
+class JobSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What counts here of a JobRecord; a hundred thousand of them are held at once."""
+
+    state: JobState
+    service: str = ""
+    price: float = 0.0
+    charge: float = 0.0
+    tried: list[Tried] = []
+
+
+class RunSeen(msgspec.Struct, frozen=True):
+    """What counts here of a Run."""
+
+    job_key: str
+
+
+class CampaignSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """What counts here of a CampaignRecord."""
+
+    revision: int
+    state: CampaignState
+    delete_wanted: bool = False
+
+
+def unknown_runs(jobs: Mapping[str, JobSeen], runs: Mapping[str, RunSeen]) -> list[str]:
     """Return the keys of runs that no job's record knows of."""
     return [key for key, run in runs.items() if not _known(jobs.get(run.job_key), key)]
 
 
-def _known(job: JobRecord | None, run_key: str) -> bool:
+def _known(job: JobSeen | None, run_key: str) -> bool:
     if job is None:
         return False
     service = run_key.partition(".")[0]
@@ -39,8 +69,8 @@ def _known(job: JobRecord | None, run_key: str) -> bool:
 
 def budgets(
     taken: Mapping[str, BudgetRecord],
-    jobs: Mapping[str, JobRecord],
-    runs: Mapping[str, Run],
+    jobs: Mapping[str, JobSeen],
+    runs: Mapping[str, RunSeen],
     booked: Mapping[str, float],
 ) -> dict[str, BudgetRecord]:
     """Return every budget as it should be; `booked` are the ledger's amounts by the jobs' keys.
@@ -71,7 +101,7 @@ def budgets(
 
 
 def _reserve(
-    records: dict[str, BudgetRecord], taken: Mapping[str, BudgetRecord], key: str, job: JobRecord
+    records: dict[str, BudgetRecord], taken: Mapping[str, BudgetRecord], key: str, job: JobSeen
 ) -> None:
     """Put a job's entry into its campaign's record, which it makes, and into its tenant's."""
     for name in _records_of(key):
@@ -93,7 +123,7 @@ def _records_of(job_key: str) -> list[str]:
 
 
 def reopened(
-    campaigns: Iterable[tuple[str, int, CampaignRecord]], open_keys: set[str], since: int
+    campaigns: Iterable[tuple[str, int, CampaignSeen]], open_keys: set[str], since: int
 ) -> list[str]:
     """Return the keys of campaigns that need an open entry and have none.
 
@@ -108,7 +138,7 @@ def reopened(
     ]
 
 
-def _unfinished(record: CampaignRecord) -> bool:
+def _unfinished(record: CampaignSeen) -> bool:
     if record.state is CampaignState.DELETED:
         return False
     return record.delete_wanted or not record.state.terminal

@@ -41,7 +41,8 @@ WINDOW_BYTES = 8 * 1024 * 1024
 CHUNK_SECONDS = 30.0
 RESTORE_SECONDS = 300.0
 """After the last chunk the server unpacks the whole stream before it answers."""
-_END = "204"
+_ENDS = ("204", "")
+"""How the last message says that all has been sent; a short snapshot ends without a word."""
 
 
 class SnapshotRefusedError(AdgenxError):
@@ -119,6 +120,7 @@ async def take(bus: Bus, stream: str, target: Path, durables: list[Position]) ->
         _refuse(stream, answer.error)
         if answer.config is None or answer.state is None:
             raise UnknownOutcomeError(f"snapshot of {stream}: an answer without a state")
+        messages = int(answer.state.get("messages", 0))
         size, digest = await _receive(bus, stream, arrived, target)
     await asyncio.to_thread(fsync, target)
     path = f"{target.parent.name}/{target.name}"
@@ -126,7 +128,7 @@ async def take(bus: Bus, stream: str, target: Path, durables: list[Position]) ->
         path=path,
         size_bytes=size,
         sha256=digest,
-        entries=int(answer.state.get("messages", 0)),
+        entries=messages,
     )
     return StreamPart(
         name=stream,
@@ -141,6 +143,7 @@ async def take(bus: Bus, stream: str, target: Path, durables: list[Position]) ->
 async def _receive(
     bus: Bus, stream: str, arrived: asyncio.Queue[Msg], target: Path
 ) -> tuple[int, str]:
+    """Write the chunks down until the empty one that ends them; return their size and hash."""
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as file:
         while True:
@@ -151,7 +154,7 @@ async def _receive(
                 raise UnknownOutcomeError(f"snapshot of {stream}: no chunk came") from None
             if not chunk.data:
                 status = (chunk.headers or {}).get(Header.STATUS, "")
-                if status != _END:
+                if status not in _ENDS:
                     why = (chunk.headers or {}).get(Header.DESCRIPTION, "broken off")
                     raise UnknownOutcomeError(f"snapshot of {stream}: {status} {why}")
                 return size, digest.hexdigest()
@@ -168,6 +171,17 @@ async def put_back(bus: Bus, part: StreamPart, source: Path, replicas: int) -> N
     There must be no stream of that name. Raises SnapshotRefusedError, UnknownOutcomeError.
     """
     config = {**part.config, "num_replicas": replicas}
+    if part.file.entries:
+        await _put_back_messages(bus, part, config, source)
+    else:
+        await _make_empty(bus, part, config)
+    for durable in part.durables:
+        await _put_back_durable(bus, part.name, durable, replicas)
+
+
+async def _put_back_messages(
+    bus: Bus, part: StreamPart, config: dict[str, Any], source: Path
+) -> None:
     body = msgspec.json.encode({"config": config, "state": part.state})
     subject = f"$JS.API.STREAM.RESTORE.{part.name}"
     answer = _answer.decode((await ask(bus, f"restoring {part.name}", subject, body)).data)
@@ -175,10 +189,27 @@ async def put_back(bus: Bus, part: StreamPart, source: Path, replicas: int) -> N
     with source.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, CHUNK):
             await _send(bus, part.name, answer.deliver_subject, chunk, CHUNK_SECONDS)
-    end = await _send(bus, part.name, answer.deliver_subject, b"", RESTORE_SECONDS)
-    _refuse(part.name, _answer.decode(end).error)
-    for durable in part.durables:
-        await _put_back_durable(bus, part.name, durable, replicas)
+    said = await _send(bus, part.name, answer.deliver_subject, b"", RESTORE_SECONDS)
+    end = _answer.decode(said)
+    _refuse(part.name, end.error)
+    last, expected = (int((s or {}).get("last_seq", 0)) for s in (end.state, part.state))
+    if last < expected:
+        raise SnapshotRefusedError(f"{part.name}: its file ends at {last}, not at {expected}")
+
+
+async def _make_empty(bus: Bus, part: StreamPart, config: dict[str, Any]) -> None:
+    """Make a stream that holds nothing and goes on counting where it was; the server restores no
+    empty one.
+    """
+    doing = f"making {part.name}"
+    body = msgspec.json.encode(config)
+    made = await ask(bus, doing, f"$JS.API.STREAM.CREATE.{part.name}", body)
+    _refuse(part.name, _answer.decode(made.data).error)
+    last = int(part.state.get("last_seq", 0))
+    if last:
+        body = msgspec.json.encode({"seq": last + 1})
+        purged = await ask(bus, doing, f"$JS.API.STREAM.PURGE.{part.name}", body)
+        _refuse(part.name, _answer.decode(purged.data).error)
 
 
 async def _send(bus: Bus, stream: str, subject: str, chunk: bytes, seconds: float) -> bytes:

@@ -50,9 +50,11 @@ class StreamPart(msgspec.Struct, frozen=True, kw_only=True):
 class BackupManifest(msgspec.Struct, frozen=True, kw_only=True, tag="backup.v1"):
     """The last file of a backup. Times are Unix seconds.
 
-    What was accepted before `began_at` is in it. `heard` are the requests, and the commands to
-    campaigns, that came while it was taken, and `objects` the list of stored objects, whose bytes
-    lie in the pool beside the backup. `versions` names what wrote it.
+    What was accepted before `began_at` is in it; `campaigns_until` is the last revision that a
+    campaign's record had by then. `heard` is what was published while the backup was taken and
+    cannot be found in any stream any more, and `objects` the list of stored objects, whose bytes
+    lie in the pool beside the backup. `damaged` are the keys of those that were not what their key
+    says, and are not in it. `versions` names what wrote it.
     """
 
     began_at: float
@@ -62,6 +64,8 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True, tag="backup.v1")
     heard: FilePart
     objects: FilePart
     objects_bytes: Count
+    campaigns_until: Count
+    damaged: list[str] = []
     format: int = FORMAT
 
 
