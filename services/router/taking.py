@@ -72,6 +72,7 @@ class Taker:
         self._landscape = landscape
         self._herald = herald
         self._clock = clock
+        self._began_at = clock()
 
     async def take_in(self, message: Message) -> Taken:
         """Give a message its record; what cannot be done gets a terminal one."""
@@ -106,7 +107,9 @@ class Taker:
         try:
             route = routing.choose(request, self._landscape())
         except NoProviderError as error:
-            if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
+            # After a restart, or on a restored box, every service has yet to come.
+            since = max(admitted.message.stored_at, self._began_at)
+            if self._clock() - since < PATIENCE_SECONDS:
                 return await self._unserved(admitted, ids)
             return await self._fail(admitted, ids, error)
         except (DisabledError, BudgetExceededError) as error:
