@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from appliance.plan import Step
 
 PATTERN = "adgenx*"
+BACKUP_TIMER = "adgenx-backup.timer"
 EVERY_SERVICE = "adgenx-.service"
 """What systemd takes for the common beginning of our services' names."""
 SUFFIXES = frozenset({".service", ".socket", ".timer", ".target", ".path", ".conf"})
@@ -64,14 +65,13 @@ def enabled(texts: Mapping[str, str], config: Config, services: Iterable[str]) -
 
     `texts` are unit files by name; one without an [Install] section is started by another unit.
     """
-    external = config.store.kind is StoreKind.EXTERNAL
+    left_out = {*STORE_UNITS} if config.store.kind is StoreKind.EXTERNAL else set()
+    if not config.backup.target:
+        left_out.add(BACKUP_TIMER)
     plain = [
         name
         for name, text in texts.items()
-        if "/" not in name
-        and "@" not in name
-        and _wanted_by(text)
-        and not (external and name in STORE_UNITS)
+        if not {"/", "@"} & set(name) and _wanted_by(text) and name not in left_out
     ]
     return sorted({*plain, *map(roles.unit_of, services)})
 
@@ -105,6 +105,19 @@ def process_of(unit: str) -> str:
     stem = unit.rpartition(".")[0]
     _, at, instance = stem.partition("@")
     return instance if at else stem.removeprefix("adgenx-").replace("-", "_")
+
+
+def of_backup(config: Config) -> dict[str, str]:
+    """Return the drop-ins of the daily backup: when it is taken, and where it may write."""
+    backup = config.backup
+    if not backup.target:
+        return {}
+    at = f"[Timer]\nOnCalendar=\nOnCalendar=*-*-* {backup.at}:00\n"
+    target = f"[Service]\nReadWritePaths=-{backup.target}\n"
+    return {
+        f"{BACKUP_TIMER}.d/20-at.conf": at,
+        "adgenx-backup.service.d/20-target.conf": target,
+    }
 
 
 def strays(active: Iterable[str], texts: Mapping[str, str], wanted: Iterable[str]) -> list[str]:
