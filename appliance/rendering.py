@@ -37,8 +37,8 @@ GENERATED = "# Generated from adgenx.toml: the next `adgenx-install` writes it a
 SYSUSERS = """\
 # Users of the appliance; every other process has one that comes and goes with it.
 g adgenx      -
-u adgenx-nats -  "AdGenXAI: nats-server" /var/lib/adgenx/nats
-u adgenx-s3   -  "AdGenXAI: the artifact store" /var/lib/adgenx/s3
+u adgenx-nats -  "AdGenXAI nats-server" /var/lib/adgenx/nats
+u adgenx-s3   -  "AdGenXAI artifact store" /var/lib/adgenx/s3
 m adgenx-s3   adgenx
 """
 ACCOUNTS = ("adgenx-nats", "adgenx-s3")
