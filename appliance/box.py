@@ -182,7 +182,7 @@ class Box:
 
     def _units(self) -> list[Step]:
         added = units.drop_ins(self.config, self.services, machine.facts())
-        texts = self.unit_texts | added | unit_files.of_backup(self.config)
+        texts = self.unit_texts | added
         return unit_files.steps(self.layout, texts, self.config, self._names)
 
     def _commands(self) -> list[Step]:

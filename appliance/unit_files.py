@@ -107,19 +107,6 @@ def process_of(unit: str) -> str:
     return instance if at else stem.removeprefix("adgenx-").replace("-", "_")
 
 
-def of_backup(config: Config) -> dict[str, str]:
-    """Return the drop-ins of the daily backup: when it is taken, and where it may write."""
-    backup = config.backup
-    if not backup.target:
-        return {}
-    at = f"[Timer]\nOnCalendar=\nOnCalendar=*-*-* {backup.at}:00\n"
-    target = f"[Service]\nReadWritePaths=-{backup.target}\n"
-    return {
-        f"{BACKUP_TIMER}.d/20-at.conf": at,
-        "adgenx-backup.service.d/20-target.conf": target,
-    }
-
-
 def strays(active: Iterable[str], texts: Mapping[str, str], wanted: Iterable[str]) -> list[str]:
     """Return the units that run though the box wants them no more."""
     kept = set(wanted)
