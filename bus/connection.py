@@ -10,13 +10,13 @@ import socket
 import ssl
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import nats
 import nats.errors
 import structlog
 
 from bus import health, metrics, notify, pulse
+from bus.client import LettingGoClient
 from bus.credentials import read_nkey
 from bus.pulse import Pulses
 from bus.replies import Replies
@@ -26,7 +26,6 @@ from contracts.errors import BusUnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
 
@@ -55,7 +54,7 @@ class Bus:
     of life of this process's loops; `reason` says why it takes no work though it could, or nothing.
     """
 
-    def __init__(self, nc: Client, settings: Settings, complaints: _Complaints) -> None:
+    def __init__(self, nc: LettingGoClient, settings: Settings, complaints: _Complaints) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=settings.publish_timeout_seconds)
         self.replies = Replies(nc)
@@ -106,8 +105,10 @@ class Bus:
         if self.nc.is_closed:
             return
         # Without a server there is nobody to flush to; what was not acknowledged is unknown anyway.
-        with contextlib.suppress(nats.errors.Error, OSError):
+        try:
             await self.nc.flush(FLUSH_SECONDS)
+        except (nats.errors.Error, OSError):
+            self.nc.let_go()  # closing would wait for what a silent server does not take
         with contextlib.suppress(OSError):  # closing flushes once more
             await self.nc.close()
 
@@ -220,15 +221,16 @@ def _trust(settings: Settings) -> dict[str, ssl.SSLContext]:
 
 async def _first_connection(
     settings: Settings, complaints: _Complaints, **callbacks: object
-) -> Client:
+) -> LettingGoClient:
     """Try until it works: nats-py itself gives up on a refused first CONNECT."""
-    options = {**callbacks, **_credentials(settings), **_trust(settings)}
+    options: dict[str, Any] = {**callbacks, **_credentials(settings), **_trust(settings)}
     while True:
         try:
-            return await nats.connect(
+            nc = LettingGoClient()
+            await nc.connect(
                 settings.nats_url,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # slept through
                 ping_interval=PING_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
                 inbox_prefix=settings.nats_inbox_prefix,
@@ -237,6 +239,8 @@ async def _first_connection(
         except (OSError, nats.errors.Error) as error:
             complaints.say(error)
             await asyncio.sleep(RECONNECT_SECONDS)
+        else:
+            return nc
 
 
 @contextlib.asynccontextmanager
