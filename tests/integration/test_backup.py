@@ -17,7 +17,7 @@ from appliance import backup as taking
 from appliance import folder as places
 from appliance import heard, order
 from appliance.restore import NotEmptyError, ServicesRunningError, restore
-from bus import gate, snapshot
+from bus import gate, snapshot, survey
 from bus.artifacts import Artifacts
 from bus.connection import Bus
 from bus.records import Records
@@ -267,8 +267,7 @@ async def test_nothing_is_restored_under_the_hands_of_services(
         await house.worker("flux")
 
         async def at_work() -> bool:
-            info = await empty.bus.js.consumer_info(Stream.JOBS, "flux")
-            return bool(info.num_waiting)
+            return any(c.waiting for c in await survey.consumers(empty.bus, Stream.JOBS))
 
         await until(at_work, "a pull of the worker")
         with pytest.raises(ServicesRunningError, match="JOBS"):
