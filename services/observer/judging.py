@@ -51,10 +51,15 @@ class Roll:
 
     def call(self, answered: Iterable[Pong], now: float) -> list[Pong]:
         """Take in who has answered now; return who is there."""
-        self._heard |= {pong.id: (now, pong) for pong in answered}
-        self._heard = {
-            key: (at, pong) for key, (at, pong) in self._heard.items() if now - at <= ABSENT_SECONDS
+        fresh = list(answered)
+        names = {pong.name for pong in fresh}
+        # Of a name that has answered, who has not is a process that was replaced.
+        kept = {
+            key: (at, pong)
+            for key, (at, pong) in self._heard.items()
+            if now - at <= ABSENT_SECONDS and pong.name not in names
         }
+        self._heard = kept | {pong.id: (now, pong) for pong in fresh}
         return [pong for _, pong in self._heard.values()]
 
 

@@ -118,6 +118,12 @@ def test_one_late_answer_makes_nobody_gone_and_silence_does() -> None:
     assert roll.call([], ABSENT_SECONDS + 1) == [HERE[0]]
 
 
+def test_a_process_that_was_started_again_is_one_process() -> None:
+    roll = Roll()
+    roll.call([pong("router", "before")], 0.0)
+    assert [p.id for p in roll.call([pong("router", "after")], 5.0)] == ["after"]
+
+
 def test_a_page_says_down_until_somebody_has_looked_and_when_nobody_has_for_long() -> None:
     now = 5000.0
     page = HealthPage(clock=lambda: now)
