@@ -120,6 +120,10 @@ class Box:
         lines = self._log.read_text(errors="replace").splitlines()
         return [line for line in lines if "Violation" in line or "authentication error" in line]
 
+    def alive(self, name: str) -> bool:
+        """Say whether a process runs."""
+        return self._processes[name].alive
+
     def said(self, name: str) -> str:
         """Return what a process has logged."""
         return self._processes[name].tail()
