@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 BOOT_SECONDS = 120.0
@@ -48,10 +48,14 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None
 
 
 class Machine:
-    """One machine: its disk is `folder`, above the read-only layers `below`, the topmost first."""
+    """One machine: its disk is `folder`, above the read-only layers `below`, the topmost first.
 
-    def __init__(self, folder: Path, below: Sequence[Path]) -> None:
+    `media` are folders of the host that it finds, read-only, as /media/<name>.
+    """
+
+    def __init__(self, folder: Path, below: Sequence[Path], media: Mapping[str, Path]) -> None:
         self.folder = folder
+        self.media = dict(media)
         self.upper = folder / "upper"
         self.below = tuple(below)
         self.console = folder / "console.log"
@@ -92,6 +96,7 @@ class Machine:
                     *(root, options, self._cgroup, "systemd-nspawn", "--quiet", "--boot"),
                     *("--directory", root, "--machine", "adgenx-box", "--register=no"),
                     *("--keep-unit", "--private-network", "--console=read-only"),
+                    *(f"--bind-ro={path}:/media/{name}" for name, path in self.media.items()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -143,6 +148,11 @@ class Machine:
         if check and ran.returncode != 0:
             raise AssertionError(f"{argv} → {ran.returncode}: {ran.stdout}{ran.stderr}")
         return ran
+
+    def shut_down(self) -> None:
+        """Power off in order."""
+        self.run("systemctl", "poweroff", check=False)
+        self._ended(SHUTDOWN_SECONDS)
 
     def reboot(self) -> str:
         """Let systemd shut down and start again, as an operator's `reboot`."""
@@ -206,9 +216,11 @@ def _cgroup2() -> list[Path]:
 
 
 @contextlib.contextmanager
-def machine(folder: Path, *below: Path) -> Iterator[Machine]:
+def machine(
+    folder: Path, *below: Path, media: Mapping[str, Path] | None = None
+) -> Iterator[Machine]:
     """Hold a machine, not yet booted, for a block; afterwards it is off and its disk is gone."""
-    made = Machine(folder, below)
+    made = Machine(folder, below, media or {})
     try:
         yield made
     finally:
