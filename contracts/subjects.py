@@ -331,7 +331,8 @@ DISCOVERY = "$SRV.>"
 def discovery_patterns(name: str) -> list[str]:
     """Return what a process of this name subscribes to, to be found by `nats micro`.
 
-    Whoever may subscribe to them needs leave to answer (`allow_responses`), and nothing more.
+    Whoever is asked answers into the inbox of the admin, the operator or the observer: nobody else
+    may ask, and nobody may answer elsewhere.
     """
     return ["$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.*"]
 

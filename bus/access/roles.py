@@ -84,6 +84,7 @@ COORDINATOR = all_of(
     gets(Bucket.CAMPAIGNS),
     writes(Bucket.CAMPAIGNS),
     scans(Bucket.JOBS),
+    scans(Bucket.DISKS),
     _FETCHES,
 )
 
@@ -110,7 +111,7 @@ ROUTER = all_of(
     walks(Stream.LEDGER),
     *(owns(bucket) for bucket in (Bucket.JOBS, Bucket.RUNS, Bucket.CACHE, Bucket.BUDGETS)),
     *(owns(bucket) for bucket in (Bucket.BREAKERS, Bucket.FLAGS)),
-    *(scans(bucket) for bucket in (Bucket.SERVICES, Bucket.OPEN)),
+    *(scans(bucket) for bucket in (Bucket.SERVICES, Bucket.OPEN, Bucket.DISKS)),
     gets(Bucket.CAMPAIGNS),
     _FETCHES,
 )
@@ -144,11 +145,13 @@ OBSERVER = all_of(
     takes(
         Stream.EVENTS, "observer", subjects.request_event_patterns() + subjects.result_patterns()
     ),
-    says("$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.*", subjects.DISCOVERY),
+    says("$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.CONSUMER.LIST.*", subjects.DISCOVERY),
     *(walks(s) for s in (Stream.REQUESTS, Stream.CONTROL, Stream.JOBS, Stream.DEAD)),
     *(lists(s) for s in (Stream.REQUESTS, Stream.JOBS)),
     walks(Stream.LEDGER),
     *(scans(b) for b in (Bucket.SERVICES, Bucket.FLAGS, Bucket.BREAKERS, Bucket.BUDGETS)),
+    gets(Bucket.DISKS),
+    writes(Bucket.DISKS),
     touches("-/observer", Verb.GET),
 )
 
