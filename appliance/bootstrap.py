@@ -53,19 +53,28 @@ def main(root: Path, argv: Sequence[str] | None = None) -> int:
 
 def _run(root: Path, given: argparse.Namespace, words: list[str]) -> int:
     layout = Layout(given.prefix)
-    if given.command not in _SETS_UP:
+    if given.command == "status" or (given.dry_run and given.command not in _SETS_UP):
         return _go_on(_complete_release(layout), words)
+    _check_may(given)
+    if given.command not in _SETS_UP:
+        release = _complete_release(layout)
+        with _alone(layout):
+            return _go_on(release, words)
     source = _source(root, given, layout)
     if given.dry_run:
         return _think(source, layout, words)
-    if given.prefix == ROOT and os.geteuid() != 0:
-        raise InstallError("run it as root, or with --prefix DIR, or with --dry-run")
     with _alone(layout):
         report = carry_out(preparation(source, layout))
         release = layout.releases / source.release.name
         done = report.outcomes[Outcome.DONE]
         more = ["--source", str(source.root), "--release", release.name, "--prepared", str(done)]
         return _go_on(release, [*words, *more])
+
+
+def _check_may(given: argparse.Namespace) -> None:
+    """Raise InstallError for an ordinary user who would change the machine itself."""
+    if given.prefix == ROOT and not given.dry_run and os.geteuid() != 0:
+        raise InstallError("run it as root, or with --prefix DIR, or with --dry-run")
 
 
 def _source(root: Path, given: argparse.Namespace, layout: Layout) -> Source:

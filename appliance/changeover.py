@@ -11,7 +11,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from appliance import machine, roles, unit_files
-from appliance.bootstrap import FAILED
 from appliance.plan import InstallError, Outcome, carry_out
 from appliance.source import RELEASE
 from appliance.steps import Link
@@ -43,7 +42,7 @@ def start(box: Box, report: Report, seconds: float) -> None:
     machine.stop(unit_files.strays(running_now, box.unit_texts, box.units))
     _restart(set(box.touched_by(report.done)))
     machine.start([roles.TARGET])
-    machine.wait_until_well(box.units, seconds)
+    _wait_until_well(box, seconds)
 
 
 def _restart(changed: set[str]) -> None:
@@ -54,29 +53,35 @@ def _restart(changed: set[str]) -> None:
     machine.restart(sorted(changed - {roles.STORE_PROXY, PROXY}))
 
 
+def _wait_until_well(box: Box, seconds: float) -> None:
+    """Wait until every unit runs and the box itself says that it works. Raises InstallError."""
+    machine.wait_until_well(box.units, seconds)
+    machine.wait_until_it_says_so(box.layout.command, seconds)
+
+
 def change(box: Box, before: Path, *, way_back: bool) -> None:
     """Change from the release `before` to the box's; go back to it if the box is not well.
 
     Raises InstallError saying why it went back, or why even that did not help.
     """
-    layout = box.layout
     carry_out(box.release_steps())  # what takes long, while the old one still works
     machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
     try:
-        carry_out([Link(layout.previous, before)])
         report = carry_out(box.steps())
         machine.reload_units()
         changed = {*box.touched_by(report.done), *_other_programs(before, box.release)}
         _restart(changed & {*SERVERS})
         machine.start([roles.TARGET])
-        machine.wait_until_well(box.units, box.config.update.health_seconds)
+        _wait_until_well(box, box.config.update.health_seconds)
     except InstallError as error:
         if way_back:
             raise
-        returned = go_back(layout, before)
+        returned = go_back(box.layout, before)
         ending = f"{before.name} runs again" if returned == 0 else f"{before.name} is not well, too"
         raise InstallError(f"{box.release.name}: {error}\n{ending}") from error
-    _prune(layout)
+    if not way_back:
+        remember(box.layout, before)
+        _prune(box.layout)
 
 
 def _other_programs(before: Path, after: Path) -> list[str]:
@@ -103,10 +108,14 @@ def go_back(layout: Layout, target: Path, *, no_start: bool = False) -> int:
     return subprocess.run([*argv, *(["--no-start"] if no_start else [])], check=False).returncode
 
 
-def doctor(box: Box) -> int:
-    """Run `adgenx doctor` as the operator would; what lacks is told and is no failure of ours."""
-    ended = subprocess.run([box.layout.command, "doctor"], check=False)
-    return ended.returncode and FAILED
+def remember(layout: Layout, before: Path) -> None:
+    """Write down which release a rollback goes to."""
+    carry_out([Link(layout.previous, before.relative_to(layout.opt.resolve()))])
+
+
+def doctor(box: Box) -> None:
+    """Run `adgenx doctor`: what a model lacks is for the operator to read, and no failure."""
+    subprocess.run([box.layout.command, "doctor"], check=False)
 
 
 def _prune(layout: Layout) -> None:

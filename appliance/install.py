@@ -67,8 +67,12 @@ def install(given: argparse.Namespace, layout: Layout) -> int:
         report.outcomes[Outcome.DONE] += given.prepared
         if live:
             changeover.start(box, report, START_SECONDS)
+        if before is not None and before != box.release:
+            changeover.remember(layout, before)
     say(str(report), *_what_next(box, live=live))
-    return changeover.doctor(box) if live else 0
+    if live:
+        changeover.doctor(box)
+    return 0
 
 
 def _source(given: argparse.Namespace, layout: Layout) -> Source:
@@ -130,9 +134,13 @@ def rollback(given: argparse.Namespace, layout: Layout) -> int:
         raise InstallError("there is no release to go back to")
     target = layout.previous.resolve()
     say(f"back to {target.name}")
-    if given.dry_run:
+    left = changeover.running(layout)
+    if given.dry_run or left == target:
         return 0
-    return changeover.go_back(layout, target, no_start=given.no_start)
+    status = changeover.go_back(layout, target, no_start=given.no_start)
+    if status == 0 and left is not None:
+        changeover.remember(layout, left)
+    return status
 
 
 def status(_given: argparse.Namespace, layout: Layout) -> int:

@@ -148,10 +148,32 @@ def wait_until_well(
         sleep(LOOK_SECONDS)
 
 
+def wait_until_it_says_so(
+    command: Path,
+    seconds: float,
+    *,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Wait until `adgenx health` ends with 0: ready, or degraded with work going on.
+
+    Raises InstallError with what it said last.
+    """
+    until = now() + seconds
+    while True:
+        argv = [str(command), "health"]
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if ended.returncode == 0:
+            return
+        if now() > until:
+            raise InstallError(f"`adgenx health` says: {ended.stdout.strip()[:500]}")
+        sleep(LOOK_SECONDS)
+
+
 def _complaint(found: list[UnitState], seconds: float) -> str:
     ill = [unit for unit in found if not unit.well]
     if not ill:
         busy = max(found, key=lambda unit: unit.restarts)
         return f"not steady after {seconds:.0f} s: {busy.name} was started {busy.restarts} times"
     told = [f"  {unit}\n    {journal(unit.name)}".rstrip() for unit in ill]
-    return f"{len(ill)} units are not well after {seconds:.0f} s:\n" + "\n".join(told)
+    return f"not well after {seconds:.0f} s:\n" + "\n".join(told)
