@@ -157,7 +157,10 @@ class Box:
             rendering.NATS: rendering.nats_environment(config, at),
             rendering.STORE: rendering.store_environment(config, at),
             rendering.OPERATOR: rendering.operator_environment(config, at),
-            **{name: rendering.process_environment(config, at, name) for name in self.processes},
+            **{
+                name: rendering.process_environment(config, at, name, self._names)
+                for name in self.processes
+            },
             **{
                 name: rendering.process_environment(config, at, name)
                 | rendering.timer_environment(config, at)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.config import Config, StoreKind
+from appliance.roles import ROLES
 from bus.access import nats_conf
 from bus.access.policy import Parties
 from bus.credentials import NKEY_FILE, S3_FILE
@@ -101,11 +102,17 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
-def process_environment(config: Config, layout: Layout, name: str) -> dict[str, str]:
-    """Return what one process is told: what all are, and what is for it alone."""
+def process_environment(
+    config: Config, layout: Layout, name: str, services: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return what one process is told: what all are, and what is for it alone.
+
+    `services` are the model services of the box, whom the observer misses if they are not there.
+    """
     told = shared_environment(config, layout)
     if name == OBSERVER:
         told["ADGENX_HEALTH_LISTEN"] = config.network.health_listen
+        told["ADGENX_EXPECTED_SERVICES"] = ",".join([*ROLES, *services])
     return told
 
 
