@@ -5,6 +5,7 @@
     <folder>/secrets/<user>/           its key for NATS and, where it has rights there, the store
     <folder>/secrets/{nats,nats_2,nats_3}/nats-server.conf
     <folder>/secrets/s3/               who may do what in the store; its own keys
+    <folder>/secrets/minio_users/      the same for MinIO
     <folder>/secrets/grafana/admin_password
     <folder>/.env                      what compose.yaml leaves open; never overwritten
 
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from appliance import container_minio
 from bus.access import keys, nats_conf, s3_policy
 from bus.access.policy import Kind, Parties, User, users
 from bus.credentials import TENANT_PREFIX
@@ -147,9 +149,13 @@ def _configure_store(folder: Path, everybody: list[User], made: keys.Keyring) ->
     write_private(folder / "identities.json", s3_policy.identities(everybody, made.s3, bucket))
     if not (folder / "security.toml").exists():
         _shut_side_doors(folder)
-    admin = made.s3["admin"]
-    write_private(folder / "root_user", admin.access_key.encode())
-    write_private(folder / "root_password", admin.secret_key.encode())
+    policies = s3_policy.minio_policies(everybody, bucket)
+    told = container_minio.listing(everybody, made.s3, policies)
+    write_private(folder / "root_user", told.root.access_key.encode())
+    write_private(folder / "root_password", told.root.secret_key.encode())
+    others = folder.with_name("minio_users")
+    others.mkdir(mode=0o700, exist_ok=True)
+    write_private(others / container_minio.USERS_FILE, msgspec.json.encode(told))
 
 
 def _shut_side_doors(folder: Path) -> None:

@@ -93,33 +93,36 @@ def budgets(
         elif job.price > 0 and (key in had or key in ran):
             _reserve(records, taken, key, job)
     for key, amount in charges.items():
-        for name in _records_of(key):
-            record = records.get(name)
-            if record is not None:
-                records[name] = msgspec.structs.replace(record, spent=record.spent + amount)
+        for name, record in _budgets_of(key, records):
+            records[name] = msgspec.structs.replace(record, spent=record.spent + amount)
     return records
 
 
 def _reserve(
     records: dict[str, BudgetRecord], taken: Mapping[str, BudgetRecord], key: str, job: JobSeen
 ) -> None:
-    """Put a job's entry into its campaign's record, which it makes, and into its tenant's."""
-    for name in _records_of(key):
-        if name not in records and "." not in name:
-            continue  # a tenant without a record has no limit
-        record = records.get(name, BudgetRecord())
+    """Put a job's entry into its campaign's record and into its tenant's."""
+    for name, record in _budgets_of(key, records):
         before = taken[name].reserved.get(key, 0.0) if name in taken else 0.0
         entry = {key: max(job.price, before)}
         records[name] = msgspec.structs.replace(record, reserved=record.reserved | entry)
 
 
-def _records_of(job_key: str) -> list[str]:
-    """Return the keys of the budgets that a job spends from."""
+def _budgets_of(
+    job_key: str, records: Mapping[str, BudgetRecord]
+) -> list[tuple[str, BudgetRecord]]:
+    """Return the budgets that a job spends from. A campaign's is made by its first paid job, which
+    may have come after the budgets were taken; a tenant without one has no limit.
+    """
     tenant, campaign_id, _ = job_key.split(".", 2)
-    mine = subjects.tenant_budget_key(tenant)
-    if campaign_id == NO_CAMPAIGN:
-        return [mine]
-    return [subjects.campaign_key(tenant, campaign_id), mine]
+    found = []
+    if campaign_id != NO_CAMPAIGN:
+        name = subjects.campaign_key(tenant, campaign_id)
+        found.append((name, records.get(name, BudgetRecord())))
+    name = subjects.tenant_budget_key(tenant)
+    if name in records:
+        found.append((name, records[name]))
+    return found
 
 
 def reopened(

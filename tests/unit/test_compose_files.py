@@ -17,7 +17,7 @@ from bus.worker.folder import discover
 pytestmark = pytest.mark.unit
 
 FOLDER = Path(__file__).parents[2] / "deploy/compose"
-ONCE = {"volumes", "provision", "cli", "weights"}
+ONCE = {"volumes", "minio_users", "provision", "cli", "weights"}
 """Containers that end by themselves."""
 PUBLISHED = {"nats", "s3", "prometheus", "grafana"}
 

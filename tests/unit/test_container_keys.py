@@ -50,7 +50,7 @@ def test_again_it_adds_a_tenant_and_leaves_every_key(asked: Asked) -> None:
     assert prepare(msgspec.structs.replace(asked, tenants=("acme",))) == ["acme", "default"]
     after = contents(asked.folder / "secrets")
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"nats/nats-server.conf"}  # which lets the new one in
+    assert changed == {"nats/nats-server.conf"}  # it lets the new one in
     assert set(after) - set(before) == {"tenant-acme/nats.nk"}
     assert b"tenant-acme" in after["nats/nats-server.conf"]
     assert (asked.folder / ".env").read_text(encoding="utf-8") == "ADGENX_BIND=192.0.2.1\n"
