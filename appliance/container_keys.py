@@ -139,7 +139,7 @@ def _route(node: str) -> nats_conf.Route:
     others = tuple(f"{name}:{ROUTE_PORT}" for name in NODES if name != node)
     certificate = MOUNTED / "nats/route.crt"
     tls = nats_conf.Tls(cert=certificate, key=MOUNTED / "nats/route.key", ca=certificate)
-    return nats_conf.Route(name=node, listen=f"{ANYWHERE}:{ROUTE_PORT}", peers=others, tls=tls)
+    return nats_conf.Route(listen=f"{ANYWHERE}:{ROUTE_PORT}", peers=others, tls=tls)
 
 
 def _configure_store(folder: Path, everybody: list[User], made: keys.Keyring) -> None:

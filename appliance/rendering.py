@@ -150,9 +150,7 @@ def nats_server(config: Config, layout: Layout) -> nats_conf.Server:
         )
     route = None
     if cluster.listen:
-        route = nats_conf.Route(
-            name="adgenx", listen=cluster.listen, peers=tuple(cluster.peers), tls=tls
-        )
+        route = nats_conf.Route(listen=cluster.listen, peers=tuple(cluster.peers), tls=tls)
     return nats_conf.Server(
         store_dir=layout.nats_data,
         host=network.listen,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "ADGENX"
 SYSTEM_ACCOUNT = "SYS"
+CLUSTER = "adgenx"
 MAX_PAYLOAD = 1024**2
 MAX_CONTROL_LINE = 4096
 MAX_CONNECTIONS = 1024
@@ -62,14 +63,14 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     With `tls` each server shows the others a certificate that its `ca` has signed.
     """
 
-    name: str
     listen: str
     peers: tuple[str, ...]
     tls: Tls | None = None
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """How one nats-server runs. Sizes in bytes; a monitoring port of 0 turns it off.
+    """How one nats-server runs; each of a cluster has a `name` of its own. Sizes in bytes; a
+    monitoring port of 0 turns it off.
 
     `contained`: its network is a bridge of containers of one machine, and only they and that
     machine's loopback lead to it, so that it needs no certificate for its clients.
@@ -136,7 +137,7 @@ def _is_loopback(host: str) -> bool:
 
 def _server(server: Server) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "server_name": server.cluster.name if server.cluster else server.name,
+        "server_name": server.name,
         "host": server.host,
         "port": server.port,
         "max_payload": MAX_PAYLOAD,
@@ -165,7 +166,7 @@ def _tls(tls: Tls, *, mutual: bool = False) -> dict[str, Any]:
 def _cluster(route: Route) -> dict[str, Any]:
     scheme = "tls" if route.tls else "nats"
     found: dict[str, Any] = {
-        "name": "adgenx",
+        "name": CLUSTER,
         "listen": route.listen,
         "routes": [f"{scheme}://{peer}" for peer in route.peers],
         "ping_interval": f"{ROUTE_PRESENCE_SECONDS}s",

@@ -74,7 +74,7 @@ def test_beyond_this_machine_without_tls_nothing_is_rendered(host: str, ring: ke
 def test_routes_beyond_this_machine_ask_for_certificates_of_one_ca(
     tls: Tls | None, ring: keys.Keyring
 ) -> None:
-    route = Route(name="a", listen="10.0.0.1:6222", peers=("10.0.0.2:6222",), tls=tls)
+    route = Route(listen="10.0.0.1:6222", peers=("10.0.0.2:6222",), tls=tls)
     with pytest.raises(AccessError, match="CA"):
         render(Server(store_dir=Path("/x"), cluster=route), USERS, ring.nkeys)
     route = msgspec.structs.replace(route, tls=WITH_CA)
@@ -107,7 +107,7 @@ def test_a_tenant_is_let_see_exactly_what_its_row_says(ring: keys.Keyring) -> No
         Server(
             store_dir=Path("/tmp/adgenx-never-made"),  # noqa: S108 - only named
             monitoring_port=0,
-            cluster=Route(name="a", listen="127.0.0.1:6222", peers=("127.0.0.1:6223",)),
+            cluster=Route(listen="127.0.0.1:6222", peers=("127.0.0.1:6223",)),
         ),
     ],
 )
