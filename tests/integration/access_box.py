@@ -54,7 +54,9 @@ class Box:
         """Return what a process of this user reads."""
         return load(self.environment(user))
 
-    async def start_nats(self, *, provisioned: bool = True) -> None:
+    async def start_nats(
+        self, *, provisioned: bool = True, tls: nats_conf.Tls | None = None
+    ) -> None:
         """Start nats-server under the rendered configuration, and make the streams."""
         folder = self.folder / "nats"
         folder.mkdir(exist_ok=True)
@@ -63,10 +65,16 @@ class Box:
             store_dir=folder / "data",
             port=self.ports["nats"],
             monitoring_port=self.ports["http"],
+            tls=tls,
         )
         config.write_text(nats_conf.render(server, self.users.values(), self.keyring.nkeys))
         self.run("nats", folder, [binary(NATS_BINARY), "--config", str(config)])
-        bus = await connect(self.settings("admin"), "admin")
+        found = self.settings("admin")
+        if tls is not None:
+            found = msgspec.structs.replace(
+                found, nats_url=found.nats_url.replace("nats:", "tls:"), nats_ca=tls.ca
+            )
+        bus = await connect(found, "admin")
         try:
             if provisioned:
                 await topology.ensure(bus)
