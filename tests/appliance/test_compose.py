@@ -24,7 +24,7 @@ from contracts.capability import Tier
 
 HEAL_SECONDS = 120.0
 SERVERS = ("nats", "s3")
-ENDED = ("provision", "volumes")
+ENDED = ("volumes",)
 """Containers that do one thing and end."""
 
 pytestmark = [
@@ -39,7 +39,7 @@ def drafting() -> list[str]:
     return [s.name for s in discover() if s.manifest.tier is Tier.DRAFT]
 
 
-RUNNING = (*SERVERS, *ROLES, *drafting())
+RUNNING = (*SERVERS, "provision", *ROLES, *drafting())
 
 
 @pytest.fixture(scope="module")

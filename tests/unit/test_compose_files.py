@@ -17,7 +17,7 @@ from bus.worker.folder import discover
 pytestmark = pytest.mark.unit
 
 FOLDER = Path(__file__).parents[2] / "deploy/compose"
-ONCE = {"volumes", "minio_users", "provision", "cli", "weights"}
+ONCE = {"volumes", "minio_users", "cli", "weights"}
 """Containers that end by themselves."""
 PUBLISHED = {"nats", "s3", "prometheus", "grafana"}
 
@@ -54,7 +54,7 @@ def test_model_services_are_those_of_the_manifests() -> None:
 
 def test_everything_that_runs_on_a_box_has_a_container() -> None:
     wanted = {*ROLES, *(service.name for service in discover())}
-    servers = {"nats", "nats_2", "nats_3", "s3", "prometheus", "grafana"}
+    servers = {"nats", "nats_2", "nats_3", "s3", "provision", "prometheus", "grafana"}
     assert set(RESOLVED) == wanted | servers | ONCE
 
 
