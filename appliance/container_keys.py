@@ -90,7 +90,8 @@ def prepare(asked: Asked) -> list[str]:
     folder = asked.folder / "secrets"
     folder.mkdir(mode=0o711, parents=True, exist_ok=True)
     tenants = _tenants(folder, asked.tenants)
-    parties = Parties(services=tuple(s.name for s in discover()), tenants=tenants)
+    services = tuple(s.name for s in discover())
+    parties = Parties(services=services, tenants=tenants, replicated=asked.cluster)
     everybody = users(parties)
     made = keys.make(folder, everybody)
     _configure_nats(folder, everybody, made.nkeys, cluster=asked.cluster)

@@ -43,11 +43,17 @@ u adgenx-s3   -  "AdGenXAI artifact store" /var/lib/adgenx/s3
 m adgenx-s3   adgenx
 """
 ACCOUNTS = ("adgenx-nats", "adgenx-s3")
+READERS = "adgenx"
+"""The group of those who read models."""
 
 
 def parties(config: Config, services: Iterable[str]) -> Parties:
     """Return whom the box serves and by whom, for the table of rights."""
-    return Parties(services=tuple(services), tenants=tuple(config.tenants))
+    return Parties(
+        services=tuple(services),
+        tenants=tuple(config.tenants),
+        replicated=config.cluster.replicas > 1,
+    )
 
 
 def reachable(config: Config) -> str:

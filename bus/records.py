@@ -65,8 +65,9 @@ def check_key(key: str) -> str:
 class Records(Generic[R]):
     """The records of one bucket, all of one type; unknown fields are ignored, at any depth.
 
-    Every method raises UnknownOutcomeError when the server did not answer in time. With more than
-    one replica a read may be a moment old; the compare-and-set that follows it notices.
+    Every method raises UnknownOutcomeError when the server did not answer in time. `get` sees what
+    was written before it. With more than one replica a listing may be a moment old: what is decided
+    by one is decided again.
     """
 
     def __init__(self, bus: Bus, bucket: Bucket | str, kind: type[R]) -> None:
@@ -145,8 +146,8 @@ class Records(Generic[R]):
         return int(headers["Nats-Sequence"]) if OPERATION in headers else None
 
     async def _read(self, key: str) -> Msg:
-        subject = f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{key}"
-        return await gate.ask(self._bus, f"reading {self._bucket} {key}", subject)
+        doing = f"reading {self._bucket} {key}"
+        return await gate.ask_last(self._bus, doing, self._stream, f"{self._prefix}{key}")
 
     def _record(self, message: Msg) -> Record[R] | None:
         stored = gate.read_direct(message)

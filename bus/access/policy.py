@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from bus.access import roles
-from bus.access.rights import EVERYTHING, Objects, Rights, Verb, hears, says, touches
+from bus.access.rights import EVERYTHING, Objects, Rights, Verb, hears, led, says, touches
 from bus.credentials import TENANT_PREFIX, inbox_of
 from contracts.identity import Id
 from contracts.manifest import ServiceName
@@ -31,12 +31,13 @@ class Kind(StrEnum):
 
 class Parties(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a box serves and by whom: model services by name (variants, composer and packager too),
-    tenants, and whether there is a gateway.
+    tenants, whether there is a gateway, and whether streams have replicas.
     """
 
     services: tuple[ServiceName, ...] = ()
     tenants: tuple[Id, ...] = ("default",)
     gateway: bool = False
+    replicated: bool = False
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +71,15 @@ def users(parties: Parties) -> list[User]:
     Raises ValueError where a service has the name of somebody else: they would share a key.
     """
     everything = says(EVERYTHING) | hears(EVERYTHING) | touches("*", *Verb)
-    found = [_user(roles.ADMIN, Kind.ADMIN, everything)]
-    found.append(_insider(roles.OPERATOR, Kind.OPERATOR, roles.operator()))
-    found += [_insider(name, Kind.ROLE, rights) for name, rights in roles.ROLES.items()]
-    found.append(_insider(roles.MANAGER, Kind.ROLE, roles.manager(parties.services)))
+    insiders = [(roles.OPERATOR, Kind.OPERATOR, roles.operator())]
+    insiders += [(name, Kind.ROLE, rights) for name, rights in roles.ROLES.items()]
+    insiders.append((roles.MANAGER, Kind.ROLE, roles.manager(parties.services)))
     if parties.gateway:
-        found.append(_insider(roles.GATEWAY, Kind.ROLE, roles.gateway()))
-    found += [_insider(name, Kind.SERVICE, roles.service(name)) for name in parties.services]
+        insiders.append((roles.GATEWAY, Kind.ROLE, roles.gateway()))
+    insiders += [(name, Kind.SERVICE, roles.service(name)) for name in parties.services]
+    found = [_user(roles.ADMIN, Kind.ADMIN, everything)]
+    for name, kind, rights in insiders:
+        found.append(_insider(name, kind, led(rights) if parties.replicated else rights))
     for name in parties.tenants:
         rights = roles.tenant(name)
         user = _user(f"{TENANT_PREFIX}{name}", Kind.TENANT, rights, tenant=name)

@@ -94,6 +94,15 @@ def reads(stream: Stream | str, *patterns: str) -> Rights:
     return Rights(publish=frozenset(f"{_API}.DIRECT.GET.{stream}.{p}" for p in patterns))
 
 
+def led(rights: Rights) -> Rights:
+    """Add what reads need where streams have replicas: only a leader knows what is newest.
+
+    Which message is meant stands in the body: it is a right to read all of each such stream.
+    """
+    direct = [s.split(".") for s in rights.publish if s.startswith(f"{_API}.DIRECT.GET.")]
+    return rights | says(*(f"{_API}.STREAM.MSG.GET.{tokens[4]}" for tokens in direct))
+
+
 def walks(stream: Stream | str) -> Rights:
     """Read whatever a stream holds: what is asked for stands in the body, not in the subject."""
     return says(f"{_API}.DIRECT.GET.{stream}") | reads(stream, EVERYTHING)
