@@ -242,7 +242,8 @@ class Accounts(Step):
         run(["systemd-sysusers", self._declared])
 
     def undo(self) -> None:
-        """Remove them."""
-        for name in rendering.ACCOUNTS:
+        """Remove them, and the group."""
+        gone = [["userdel", name] for name in rendering.ACCOUNTS]
+        for command in [*gone, ["groupdel", rendering.READERS]]:
             with suppress(InstallError):
-                run(["userdel", name])
+                run(command)
