@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -60,14 +61,7 @@ class Box:
         """Start nats-server under the rendered configuration, and make the streams."""
         folder = self.folder / "nats"
         folder.mkdir(exist_ok=True)
-        config = folder / "nats-server.conf"
-        server = nats_conf.Server(
-            store_dir=folder / "data",
-            port=self.ports["nats"],
-            monitoring_port=self.ports["http"],
-            tls=tls,
-        )
-        config.write_text(nats_conf.render(server, self.users.values(), self.keyring.nkeys))
+        config = self._render(tls)
         self.run("nats", folder, [binary(NATS_BINARY), "--config", str(config)])
         found = self.settings("admin")
         if tls is not None:
@@ -80,6 +74,26 @@ class Box:
                 await topology.ensure(bus)
         finally:
             await bus.drain()
+
+    def _render(self, tls: nats_conf.Tls | None = None) -> Path:
+        server = nats_conf.Server(
+            store_dir=self.folder / "nats" / "data",
+            port=self.ports["nats"],
+            monitoring_port=self.ports["http"],
+            tls=tls,
+        )
+        config = self.folder / "nats" / "nats-server.conf"
+        config.write_text(nats_conf.render(server, self.users.values(), self.keyring.nkeys))
+        return config
+
+    def reload(self, found: list[User]) -> None:
+        """Let these users in from now on, with the keys that there are, and nobody else."""
+        self.users = {user.name: user for user in found}
+        self.keyring = keys.make(self.secrets, found)
+        self._render()
+        pid = self._processes["nats"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGHUP)
 
     async def start_store(self) -> None:
         """Start the store under the rendered identities."""

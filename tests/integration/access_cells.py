@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -122,6 +123,8 @@ async def tried(
             return await _refusals(reader)
     finally:
         writer.close()
+        with contextlib.suppress(OSError):  # the server may have been first
+            await writer.wait_closed()
 
 
 async def greeted(port: int, stranger: Box | None) -> bytes:
@@ -135,6 +138,8 @@ async def greeted(port: int, stranger: Box | None) -> bytes:
             return await reader.readline()
     finally:
         writer.close()
+        with contextlib.suppress(OSError):  # the server may have been first
+            await writer.wait_closed()
 
 
 def _hello(box: Box, user: str, nonce: str) -> bytes:
