@@ -77,6 +77,7 @@ class Systemd:
             if self.fed() > fed:
                 fed, due = self.fed(), time.monotonic() + seconds
         process.send_signal(signal.SIGABRT)
+        process.send_signal(signal.SIGCONT)  # as systemd does: what is stopped hears nothing
         return process.wait(PATIENCE_SECONDS)
 
     def close(self) -> None:
