@@ -22,6 +22,7 @@ from appliance.environments import (
     BareEnvironment,
     Packages,
     build_wheel,
+    check_python,
     first_environment,
     pip_of,
     pip_of_bundle,
@@ -72,9 +73,12 @@ def _run(root: Path, given: argparse.Namespace, words: list[str]) -> int:
 
 
 def _check_may(given: argparse.Namespace) -> None:
-    """Raise InstallError for an ordinary user who would change the machine itself."""
-    if given.prefix == ROOT and not given.dry_run and os.geteuid() != 0:
+    """Raise InstallError for who, or with what Python, must not change the machine itself."""
+    if given.prefix != ROOT or given.dry_run:
+        return
+    if os.geteuid() != 0:
         raise InstallError("run it as root, or with --prefix DIR, or with --dry-run")
+    check_python()
 
 
 def _source(root: Path, given: argparse.Namespace, layout: Layout) -> Source:
