@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-from engine import DOCKER, IMAGE, ROOT, Engine
+from engine import DOCKER, ROOT, Engine
 from machine import wait_for
 
 from bus.ports import claim
@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 class Composed:
     """One composed appliance: a project of its own, on ports of its own."""
 
-    def __init__(self, engine: Engine, folder: Path, project: str) -> None:
+    def __init__(self, engine: Engine, folder: Path, image: str, project: str) -> None:
         self.engine = engine
         self.project = project
         self.folder = folder / "deploy/compose"
@@ -37,7 +37,7 @@ class Composed:
         self.ports = claim(folder / "ports.json", ("nats", "s3"))
         self.env = {
             **engine.env,
-            "ADGENX_IMAGE": IMAGE,
+            "ADGENX_IMAGE": image,
             "COMPOSE_PROJECT_NAME": project,
             "ADGENX_NATS_PORT": str(self.ports["nats"]),
             "ADGENX_S3_PORT": str(self.ports["s3"]),

@@ -43,15 +43,10 @@ RUNNING = (*SERVERS, "provision", *ROLES, *drafting())
 
 
 @pytest.fixture(scope="module")
-def docker() -> Iterator[engine.Engine]:
-    with engine.engine() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def stack(docker: engine.Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
-    engine.build(docker, tmp_path_factory.mktemp("image"))
-    made = Composed(docker, tmp_path_factory.mktemp("stack"), "adgenx-test")
+def stack(
+    docker: engine.Engine, image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Composed]:
+    made = Composed(docker, tmp_path_factory.mktemp("stack"), image, "adgenx-test")
     made.prepare()
     try:
         made.up()
