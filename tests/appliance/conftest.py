@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import bundles
+import engine
 import pytest
 import rootfs
 from box import Box
@@ -73,3 +74,17 @@ def boxes(
                 raise
 
     return another
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[engine.Engine]:
+    """A Docker engine: the one that DOCKER_HOST names, or one that ends with the tests."""
+    with engine.engine() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def image(docker: engine.Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Our image, built from this checkout; returns its name."""
+    engine.build(docker, tmp_path_factory.mktemp("image"))
+    return engine.IMAGE
