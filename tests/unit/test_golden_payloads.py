@@ -18,7 +18,6 @@ from contracts.lease import DeviceRecord, LeaseAnswer, LeaseAsk
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
 from contracts.retention import SweepState, SweepWanted, TenantSweep
-from contracts.telling import AskEvents, ToldEvents
 from contracts.webhooks import DeliveryRecord, WebhookRecord
 
 pytestmark = pytest.mark.unit
@@ -26,8 +25,6 @@ pytestmark = pytest.mark.unit
 GOLDEN = Path(__file__).parent.parent / "golden"
 MESSAGES = {str(kind.__struct_config__.tag): kind for kind in schema.messages()}
 RECORDS = {
-    "ask_events.v1": AskEvents,
-    "told_events.v1": ToldEvents,
     "charge.v1": Charge,
     "lease_answer.v1": LeaseAnswer,
     "lease_ask.v1": LeaseAsk,
