@@ -146,6 +146,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_ttl: str = ""  # such as `text=7d,video=12h`; the rest keeps its default
     retention_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # 0: campaigns are kept for ever
     retention_grace_hours: Annotated[float, msgspec.Meta(ge=0)] = 48.0
+    # New requests are refused while a volume, or what JetStream may hold, is so full; the folders
+    # (a colon-separated list) whose volumes count beside the data's and the store's.
+    disk_refuse_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 90.0
+    disk_folders: str = ""
     secrets_dir: Path = Path("/nonexistent")
     webhook_private: bool = False  # let webhooks reach private addresses: for tests, and a LAN
     # Factor on every wait of the webhooks' sender; tests hurry it.
@@ -171,6 +175,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def service_folders(self) -> tuple[Path, ...]:
         """The extra folders in which services are looked for."""
         return tuple(Path(p) for p in self.services_path.split(os.pathsep) if p)
+
+    @property
+    def disk_folders_listed(self) -> tuple[Path, ...]:
+        """The further folders whose volumes count as full or not."""
+        return tuple(Path(p) for p in self.disk_folders.split(os.pathsep) if p)
 
     @property
     def licensed(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import consume, telemetry, topology, tracing
+from bus import consume, disk, telemetry, topology, tracing
 from contracts import subjects
 from contracts.errors import InvalidIdError, TransientError
 from contracts.identity import NO_CAMPAIGN, check_id
@@ -99,7 +99,8 @@ class Coordinator:
         await consume.consume(self._bus, stream, SERVICE, handle, in_flight=IN_FLIGHT)
 
     async def _on_brief(self, delivery: Delivery) -> None:
-        key = await reception.take_brief(self._world, _message(delivery))
+        refused = await disk.refusal(self._bus)
+        key = await reception.take_brief(self._world, _message(delivery), refused)
         await consume.ack(self._bus, delivery)
         if key is not None:
             await self._desk.look(key)
@@ -114,7 +115,8 @@ class Coordinator:
             await consume.ack(self._bus, delivery)
             return
         if ids.verb is Verb.RERUN:
-            key = await reception.take_rerun(self._world, ids, _message(delivery))
+            refused = await disk.refusal(self._bus)
+            key = await reception.take_rerun(self._world, ids, _message(delivery), refused)
         elif ids.verb is Verb.DELETE:
             key = await reception.take_delete(
                 self._world, ids.tenant, ids.ids[0], delivery.stored_at

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import gate
+from bus import disk, gate
 from bus.artifacts import HashMismatchError
 from bus.consume import Delivery, ack, consume
 from bus.records import Record, Records
@@ -103,6 +103,9 @@ class Intake:
         try:
             command: UploadAsset = decode_input(delivery.data, UploadAsset)
             answers.check_upload(command)
+            await self._refuse_if_full(f"{control.tenant}.{upload_id}")
+        except TransientError:
+            raise
         except AdgenxError as error:
             return answers.upload_refused(
                 control.tenant, upload_id, error.info(), delivery.stored_at
@@ -114,6 +117,12 @@ class Intake:
             staging_key(control.tenant, upload_id), answers.UPLOAD_SECONDS
         )
         return answers.upload_link(record, url, delivery.stored_at)
+
+    async def _refuse_if_full(self, key: str) -> None:
+        """Raise StorageFullError if there is no room, unless this very upload was promised."""
+        full = await disk.refusal(self._bus)
+        if full is not None and await self._uploads.get(key) is None:
+            raise full
 
     async def _link(self, control: ControlSubject, delivery: Delivery) -> Word:
         [link_id] = control.ids

@@ -1,8 +1,9 @@
 """The observer's process: one consumer that counts events, one loop that looks at everything.
 
-It writes nothing and nobody waits for it. What it shows is read from the bus anew at every look, so
-that a restart loses nothing but the counts of Prometheus's kind, which may begin at 0; what was
-spent comes from LEDGER and does not. The durable remembers which events were counted.
+It writes nothing but whether there is room for new work, and nobody waits for it. What it shows is
+read from the bus anew at every look, so that a restart loses nothing but the counts of Prometheus's
+kind, which may begin at 0; what was spent comes from LEDGER and does not. The durable remembers
+which events were counted.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bus.spending import Spending
 from contracts import subjects
 from contracts.errors import TransientError
 from contracts.subjects import Stream
+from services.observer.guarding import Guard
 from services.observer.health_page import HealthPage
 from services.observer.judging import Roll, Seen, judge
 from services.observer.showing import show
@@ -64,6 +66,7 @@ class Observer:
         )
         self._artifacts = Artifacts(impatient)
         self._tally = Tally()
+        self._guard = Guard(bus)
         self._spending = Spending()
         self._every_seconds = every_seconds
 
@@ -115,6 +118,8 @@ class Observer:
         self._judge(answered, picture.providers, nats_answers=True, store=store)
         self._tally.expect([provider.name for provider in picture.providers])
         show(picture, self._spending)
+        with contextlib.suppress(TransientError):  # the next look says it
+            await self._guard.look(picture.streams)
 
     def _judge(
         self, answered: list[Pong], providers: list[Provider], *, nats_answers: bool, store: bool
