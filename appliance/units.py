@@ -143,7 +143,9 @@ def memory_max_mb(service: ServiceFolder) -> int:
 
 def _key(name: str) -> list[str]:
     """Hand out a provider's key; without one the service starts, and says what it lacks."""
-    return [f"LoadCredential={name}:/etc/adgenx/secrets/%i/{name}", f"SetCredential={name}:"]
+    # What stands in for a missing file may not be empty to systemd; a line break is to us.
+    stand_in = f"SetCredential={name}:\\n"
+    return [f"LoadCredential={name}:/etc/adgenx/secrets/%i/{name}", stand_in]
 
 
 def _stays_here(manifest: Manifest, environ: Mapping[str, str]) -> bool:
