@@ -96,6 +96,13 @@ bundle: setup ## everything that an installation without a network needs, into o
 	$(BIN)/python -m appliance.bundle $(OUT)/bundle $(addprefix --with ,$(BUNDLE_WITH)) \
 	  $(if $(BUNDLE_PLATFORM),--platform $(BUNDLE_PLATFORM)) $(if $(BUNDLE_PYTHON),--python $(BUNDLE_PYTHON))
 
+compose-services: setup ## write deploy/compose/services.yaml anew from the manifests
+	$(BIN)/python -m appliance.containers
+
+compose-test: setup ## the appliance in containers: kills, cuts, confinement; needs root and Docker
+	ADGENX_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/appliance/test_compose.py \
+	  tests/appliance/test_compose_servers.py tests/appliance/test_compose_cluster.py
+
 up: setup ## run the appliance in the foreground
 	$(BIN)/adgenx up
 
@@ -105,4 +112,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle up down clean
+.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle compose-services compose-test up down clean
