@@ -40,7 +40,7 @@ def start(box: Box, report: Report, seconds: float) -> None:
         machine.reload_units()
     running_now = machine.active(unit_files.PATTERN)
     machine.stop(unit_files.strays(running_now, box.unit_texts, box.units))
-    _restart(set(box.touched_by(report.done)))
+    _restart(set(box.touched_by(report.done)) & set(running_now))
     machine.start([roles.TARGET])
     _wait_until_well(box, seconds)
 
