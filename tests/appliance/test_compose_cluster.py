@@ -1,4 +1,4 @@
-"""Three NATS servers in containers: every stream is held three times, and two deaths cost nothing."""
+"""Three NATS servers in containers hold every stream three times: two deaths cost nothing."""
 
 from __future__ import annotations
 
