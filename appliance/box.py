@@ -19,7 +19,7 @@ from appliance.plan import InstallError, Step
 from appliance.steps import File, Folder, Gone, Link, Owner, run
 from appliance.wanted import chosen, families
 from bus.access import keys, nats_conf, policy, s3_policy
-from bus.credentials import NKEY_FILE
+from bus.credentials import NKEY_FILE, S3_FILE
 from bus.worker.folder import ServiceFolder, discover
 
 if TYPE_CHECKING:
@@ -79,11 +79,15 @@ class Box:
     def touched_by(self, done: list[Step]) -> list[str]:
         """Return the units to start again since these steps were done; the target never is."""
         paths = [step.path for step in done if isinstance(step, File)]
+        rekeyed = {roles.unit_of(u) for s in done if isinstance(s, Keys) for u in s.made}
         return [
             unit
             for unit in self.units
             if unit != roles.TARGET
-            and any(unit_files.rests_on(unit, path, self.layout) for path in paths)
+            and (
+                unit in rekeyed
+                or any(unit_files.rests_on(unit, path, self.layout) for path in paths)
+            )
         ]
 
     def release_steps(self) -> list[Step]:
@@ -199,23 +203,34 @@ class Box:
 
 
 class Keys(Step):
-    """A key for every user of the servers, made once."""
+    """A key for every user of the servers, made once. One whose file was deleted gets a new one."""
 
     def __init__(self, secrets: Path, users: list[policy.User]) -> None:
         self._secrets = secrets
         self._users = users
+        self.made: list[str] = []
+        """Users who have got one."""
 
     @property
     def title(self) -> str:
         """How many there are."""
         return f"keys of {len(self._users)} users in {self._secrets}"
 
+    def _without(self) -> list[str]:
+        wanted = {u.name: [NKEY_FILE, *([S3_FILE] if u.objects else [])] for u in self._users}
+        return [
+            name
+            for name, files in wanted.items()
+            if not all((self._secrets / name / file).is_file() for file in files)
+        ]
+
     def done(self) -> bool:
         """Say whether everybody has one."""
-        return all((self._secrets / u.name / NKEY_FILE).is_file() for u in self._users)
+        return not self._without()
 
     def do(self) -> None:
         """Make what is missing."""
+        self.made = self._without()
         keys.make(self._secrets, self._users)
 
 

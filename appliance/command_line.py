@@ -8,7 +8,8 @@ from pathlib import Path
 from appliance.layout import ROOT
 
 COMMANDS = {
-    "install": "set the box up, or bring it to what adgenx.toml says (without a command, too)",
+    "install": "set the box up (without a command, too)",
+    "apply": "bring the box to what adgenx.toml says, with the release that runs",
     "upgrade": "bring a newer release; goes back by itself if the box is not well with it",
     "rollback": "go back to the release that ran before",
     "uninstall": "remove programs and units; data, keys and configuration stay",

@@ -127,6 +127,18 @@ def test_a_tenant_more_is_a_key_more_and_a_change_of_the_bus_alone(layout: Layou
     assert make(layout, "[tenants.default]\n[tenants.acme]\n").outcomes[Outcome.DONE] == 0
 
 
+def test_a_key_whose_file_is_deleted_is_another_one_for_all_who_must_know(layout: Layout) -> None:
+    make(layout)
+    key = layout.secrets / "composer/s3.json"
+    before, others = key.read_bytes(), (layout.secrets / "router/s3.json").read_bytes()
+    key.unlink()
+    again = box(layout)
+    report = carry_out(again.steps(), as_root=False, tell=lambda *_: None)
+    assert key.read_bytes() != before
+    assert (layout.secrets / "router/s3.json").read_bytes() == others
+    assert set(again.touched_by(report.done)) == {roles.STORE, "adgenx-composer.service"}
+
+
 def test_a_setting_is_told_to_every_process_and_each_is_started_again(layout: Layout) -> None:
     make(layout)
     changed = box(layout, '[log]\nlevel = "debug"\n')
