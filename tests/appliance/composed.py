@@ -70,9 +70,10 @@ class Composed:
         """Bring everything up; it returns when all of it is healthy."""
         try:
             self.compose("up", "--detach", "--wait", seconds=UP_SECONDS)
-        except AssertionError as error:
-            logs = self.compose("logs", "--tail", "3", "--no-color", check=False)
-            raise AssertionError(f"{error}\n{logs[-8000:]}") from None
+        except AssertionError:
+            bad = [name for name in self.services() if not self.healthy(name)]
+            said = self.compose("logs", "--tail", "5", "--no-color", *bad, check=False)
+            raise AssertionError(f"not well: {', '.join(bad)}\n{said[-6000:]}") from None
 
     def down(self) -> None:
         """Take everything away, the volumes too."""
