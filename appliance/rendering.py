@@ -96,7 +96,7 @@ def shared_environment(config: Config, layout: Layout) -> dict[str, str]:
         "ADGENX_LICENSED_SERVICES": ",".join(config.services.licensed),
         "ADGENX_RETENTION_DAYS": _number(config.retention.days),
         "ADGENX_RETENTION_GRACE_HOURS": _number(config.retention.grace_hours),
-        "ADGENX_DISK_PERCENT": str(config.retention.disk_percent),
+        "ADGENX_DISK_REFUSE_PERCENT": str(config.retention.disk_percent),
         "ADGENX_STREAM_REPLICAS": str(config.cluster.replicas),
         "ADGENX_LOG_LEVEL": config.log.level,
         **{f"USE_{name.upper()}": "0" for name in config.services.off},
@@ -118,6 +118,7 @@ def process_environment(
     told = shared_environment(config, layout)
     if name == OBSERVER:
         told["ADGENX_HEALTH_LISTEN"] = config.network.health_listen
+        told["ADGENX_DISK_FOLDERS"] = str(layout.nats_data)
         told["ADGENX_EXPECTED_SERVICES"] = ",".join([*ROLES, *services])
     return told
 

@@ -32,6 +32,11 @@ class Guard:
         self._records = Records(bus, Bucket.DISKS, DiskRecord)
         self._said: DiskRecord | None = None
 
+    @property
+    def said(self) -> DiskRecord | None:
+        """What was said last; None before the first look."""
+        return self._said
+
     async def look(self, streams: list[StreamState]) -> None:
         """Measure once, and say it if it is news. Raises UnknownOutcomeError."""
         volumes = await disk.measure(self._bus, streams)

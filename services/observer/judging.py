@@ -17,30 +17,28 @@ from bus.health import (
 from contracts.governance import BreakerState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from bus.micro import Pong
     from bus.picture import Provider
+    from contracts.disk import DiskRecord
 
 REQUIRED = frozenset({"coordinator", "router"})
 """Without one of these nothing that is asked for goes on."""
 ABSENT_SECONDS = 20.0
 """Whoever has not answered for so long is gone; one that is started again is back before."""
-FULL_RATIO = 0.9
-"""A disk that is fuller takes no new work."""
 
 
 class Seen(NamedTuple):
-    """Everything that one look has found. `disks` say how full each is, 0 to 1."""
+    """Everything that one look has found; `storage` is what the guard of the disks says."""
 
     at: float
     nats: bool
     store: bool
     present: list[Pong]
     providers: list[Provider]
-    disks: Mapping[str, float]
+    storage: DiskRecord | None = None
     expected: frozenset[str] = frozenset()
-    full_ratio: float = FULL_RATIO
 
 
 class Roll:
@@ -71,12 +69,7 @@ def judge(seen: Seen) -> BoxHealth:
     stopped = bool(why) or any(
         name in REQUIRED and found.state == GONE for name, found in services.items()
     )
-    full = (
-        f"the disk of {name} is {ratio * 100:.0f} % full: new work is refused"
-        for name, ratio in sorted(seen.disks.items())
-        if ratio >= seen.full_ratio
-    )
-    why += full
+    why += _storage(seen.storage)
     why += [
         f"{name} is {found.state}: {', '.join(found.why)}"
         for name, found in services.items()
@@ -84,6 +77,14 @@ def judge(seen: Seen) -> BoxHealth:
     ]
     status = DOWN if stopped else DEGRADED if why else READY
     return BoxHealth(status=status, why=why, services=services, at=seen.at)
+
+
+def _storage(storage: DiskRecord | None) -> list[str]:
+    if storage is None or not storage.refusing:
+        return []
+    fullest = max(storage.volumes, key=lambda v: v.used_percent, default=None)
+    what = f"{fullest.name} is {fullest.used_percent:.0f} % full" if fullest else "it is full"
+    return [f"new work is refused: {what}"]
 
 
 def _services(seen: Seen) -> dict[str, ServiceHealth]:

@@ -20,7 +20,6 @@ import structlog
 from bus import metrics, micro, topology
 from bus.artifacts import Artifacts
 from bus.consume import Delivery, ack, consume
-from bus.device import disk_used_ratio
 from bus.look import look
 from bus.settings import Durability
 from bus.spending import Spending
@@ -58,8 +57,6 @@ class Observer:
         self._bus = bus
         self._page = page or HealthPage()
         self._roll = Roll()
-        settings = bus.settings
-        self._folders = {"data": settings.data_dir, "store": settings.store_root}
         # A store that is away is news, nothing to wait for; and nothing is ever written.
         impatient = msgspec.structs.replace(
             bus.settings, s3_patience_seconds=0.0, make_durable=Durability.SERVER
@@ -115,11 +112,11 @@ class Observer:
             self._judge([], [], nats_answers=False, store=store)
             return
         metrics.DEPENDENCY_UP.set("nats", to=1.0)
-        self._judge(answered, picture.providers, nats_answers=True, store=store)
         self._tally.expect([provider.name for provider in picture.providers])
         show(picture, self._spending)
         with contextlib.suppress(TransientError):  # the next look says it
             await self._guard.look(picture.streams)
+        self._judge(answered, picture.providers, nats_answers=True, store=store)
 
     def _judge(
         self, answered: list[Pong], providers: list[Provider], *, nats_answers: bool, store: bool
@@ -132,7 +129,7 @@ class Observer:
             store=store,
             present=self._roll.call(answered, now),
             providers=providers,
-            disks={name: disk_used_ratio(folder) for name, folder in self._folders.items()},
+            storage=self._guard.said,
             expected=self._bus.settings.expected,
         )
         self._page.show(judge(seen))

@@ -13,6 +13,7 @@ from bus.health import ADDRESS_FILE, DEGRADED, DOWN, GONE, OFF, READY, UNAVAILAB
 from bus.micro import Pong
 from bus.picture import Provider
 from bus.settings import Settings, SettingsError, load
+from contracts.disk import DiskRecord, Volume
 from services.cli import health
 from services.observer.health_page import OLD_SECONDS, HealthPage
 from services.observer.judging import ABSENT_SECONDS, Roll, Seen, judge
@@ -27,9 +28,7 @@ def pong(name: str, key: str = "", **metadata: str) -> Pong:
 
 
 HERE = [pong(name) for name in ROLES]
-WELL = Seen(
-    at=1000.0, nats=True, store=True, present=HERE, providers=[], disks={"data": 0.5, "store": 0.2}
-)
+WELL = Seen(at=1000.0, nats=True, store=True, present=HERE, providers=[])
 
 
 def settings(folder: Path, **environ: str) -> Settings:
@@ -105,10 +104,12 @@ def test_one_that_was_turned_off_is_missed_by_nobody() -> None:
 
 
 def test_a_full_disk_degrades_the_box_and_is_named() -> None:
-    found = judge(WELL._replace(disks={"data": 0.5, "store": 0.93}))
+    volumes = [Volume(name="data", used_percent=50), Volume(name="store", used_percent=93.4)]
+    room = DiskRecord(at=1000.0, volumes=volumes)
+    assert judge(WELL._replace(storage=room)).status == READY
+    found = judge(WELL._replace(storage=msgspec.structs.replace(room, refusing=True)))
     assert found.status == DEGRADED
-    assert found.why == ["the disk of store is 93 % full: new work is refused"]
-    assert judge(WELL._replace(disks={"store": 0.93}, full_ratio=0.95)).status == READY
+    assert found.why == ["new work is refused: store is 93 % full"]
 
 
 def test_one_late_answer_makes_nobody_gone_and_silence_does() -> None:
