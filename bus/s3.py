@@ -161,12 +161,13 @@ class S3:
 
         return await self.call(copy)
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Stat]]:
+    async def pages(self, prefix: str, after: str = "") -> AsyncIterator[list[Stat]]:
         """Yield what lies under a prefix by name, a page at a time; one page is held in memory.
 
-        An object that comes or goes meanwhile may be in it or not.
+        It begins behind the key `after`. An object that comes or goes meanwhile may be in it or
+        not.
         """
-        last = ""
+        last = after
         while True:
             page = await self.call(lambda after=last: self._page(prefix, after))  # type: ignore[misc]  # mypy types no lambda's default
             if page:

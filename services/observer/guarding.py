@@ -10,6 +10,7 @@ import structlog
 from bus import device, disk, metrics
 from bus.records import Records
 from contracts.disk import DiskRecord
+from contracts.retention import SCRUB_KEY, ScrubState
 from contracts.subjects import Bucket
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Guard:
         self._limit = bus.settings.disk_refuse_percent
         self._key = device.host()
         self._records = Records(bus, Bucket.DISKS, DiskRecord)
+        self._scrubs = Records(bus, Bucket.RETENTION, ScrubState)
         self._said: DiskRecord | None = None
 
     @property
@@ -51,6 +53,13 @@ class Guard:
         if changed and (word.refusing or before is not None):
             log.warning("storage.judged", refusing=word.refusing)
         self._said = word
+
+    async def tell_scrubbed(self) -> None:
+        """Show what the last scrub has found. Raises UnknownOutcomeError."""
+        found = await self._scrubs.get(SCRUB_KEY)
+        if found is not None:
+            metrics.ARTIFACTS_BAD.set("damaged", to=float(len(found.value.damaged)))
+            metrics.ARTIFACTS_BAD.set("missing", to=float(len(found.value.missing)))
 
     async def _found(self) -> DiskRecord | None:
         """Return what was said before this process began."""

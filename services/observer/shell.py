@@ -116,6 +116,7 @@ class Observer:
         show(picture, self._spending)
         with contextlib.suppress(TransientError):  # the next look says it
             await self._guard.look(picture.streams)
+            await self._guard.tell_scrubbed()
         self._judge(answered, picture.providers, nats_answers=True, store=store)
 
     def _judge(
