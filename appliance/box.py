@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance import config as configuration
-from appliance import machine, rendering, roles, unit_files, units
+from appliance import container_minio, machine, rendering, roles, unit_files, units
 from appliance.environments import family_environment
 from appliance.layout import ROOT, Layout
 from appliance.plan import InstallError, Step
 from appliance.steps import File, Folder, Gone, Link, Owner, run
 from appliance.wanted import chosen, families
 from bus.access import keys, nats_conf, policy, s3_policy
-from bus.credentials import NKEY_FILE, S3_FILE
+from bus.credentials import NKEY_FILE, S3_FILE, S3Key
 from bus.worker.folder import ServiceFolder, discover
 
 if TYPE_CHECKING:
@@ -140,11 +140,34 @@ class Box:
         ]
 
     def _servers(self) -> list[Step]:
-        at = self.layout
+        at, kind = self.layout, self.config.store.kind
         written: list[Step] = [File(at.nats_config, self._nats_config)]
-        if self.config.store.kind is not configuration.StoreKind.EXTERNAL:
+        if kind is configuration.StoreKind.SEAWEEDFS:
             written.append(File(at.s3_identities, self._identities, SECRET))
+        if kind is configuration.StoreKind.MINIO:
+            own = at.secrets_of(rendering.STORE)
+            written += [
+                Folder(own, CLOSED),
+                File(own / "root_user", self._root_user, SECRET),
+                File(own / "root_password", self._root_password, SECRET),
+            ]
         return written
+
+    @property
+    def store_users(self) -> container_minio.Listing:
+        """What MinIO must be told, which keeps its users itself."""
+        policies = s3_policy.minio_policies(self.users, self.config.store.bucket)
+        return container_minio.listing(self.users, self._store_keys, policies)
+
+    def _root_user(self) -> bytes:
+        return self.store_users.root.access_key.encode()
+
+    def _root_password(self) -> bytes:
+        return self.store_users.root.secret_key.encode()
+
+    @property
+    def _store_keys(self) -> dict[str, S3Key]:
+        return keys.make(self.layout.secrets, self.users).s3
 
     def _nats_config(self) -> bytes:
         public = keys.make(self.layout.secrets, self.users).nkeys
@@ -152,8 +175,7 @@ class Box:
         return nats_conf.render(server, self.users, public).encode()
 
     def _identities(self) -> bytes:
-        secret = keys.make(self.layout.secrets, self.users).s3
-        return s3_policy.identities(self.users, secret, self.config.store.bucket)
+        return s3_policy.identities(self.users, self._store_keys, self.config.store.bucket)
 
     def _environments(self) -> list[Step]:
         config, at = self.config, self.layout

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from typing import TYPE_CHECKING
 
-from appliance import machine, roles, unit_files
+from minio.error import MinioAdminException
+from urllib3.exceptions import HTTPError
+
+from appliance import container_minio, machine, rendering, roles, unit_files
+from appliance.config import StoreKind
 from appliance.plan import InstallError, Outcome, carry_out
 from appliance.source import RELEASE
 from appliance.steps import Link
@@ -42,7 +47,26 @@ def start(box: Box, report: Report, seconds: float) -> None:
     machine.stop(unit_files.strays(running_now, box.unit_texts, box.units))
     _restart(set(box.touched_by(report.done)) & set(running_now))
     machine.start([roles.TARGET])
+    _tell_store(box, seconds)
     _wait_until_well(box, seconds)
+
+
+def _tell_store(box: Box, seconds: float) -> None:
+    """Bring the users into a store that keeps them itself, as soon as it answers."""
+    if box.config.store.kind is not StoreKind.MINIO:
+        return
+    told = box.store_users
+    admin = container_minio.connect(rendering.s3_endpoint(box.config), told.root)
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            container_minio.install(admin, told.users)
+        except (MinioAdminException, HTTPError) as error:
+            if time.monotonic() > until:
+                raise InstallError(f"MinIO did not take its users: {error}") from error
+            time.sleep(machine.LOOK_SECONDS)
+        else:
+            return
 
 
 def _restart(changed: set[str]) -> None:
@@ -72,6 +96,7 @@ def change(box: Box, before: Path, *, way_back: bool) -> None:
         changed = {*box.touched_by(report.done), *_other_programs(before, box.release)}
         _restart(changed & {*SERVERS})
         machine.start([roles.TARGET])
+        _tell_store(box, box.config.update.health_seconds)
         _wait_until_well(box, box.config.update.health_seconds)
     except InstallError as error:
         if way_back:

@@ -200,6 +200,21 @@ def test_a_foreign_store_has_no_units_and_no_identities_here(layout: Layout) -> 
     assert "ADGENX_MAKE_DURABLE=server\n" in told
 
 
+def test_minio_has_the_administrators_key_for_its_own_and_is_told_the_users(layout: Layout) -> None:
+    text = '[store]\nkind = "minio"\nbinary = "/usr/local/bin/minio"\n'
+    make(layout, text)
+    admin = json.loads((layout.secrets / "admin/s3.json").read_text())
+    own = layout.secrets / "s3"
+    assert (own / "root_user").read_text() == admin["access_key"]
+    assert (own / "root_password").read_text() == admin["secret_key"]
+    assert stat.S_IMODE((own / "root_password").stat().st_mode) == 0o600
+    assert not layout.s3_identities.exists()
+    assert "ADGENX_SERVER=/usr/local/bin/minio\n" in layout.env_file("s3").read_text()
+    told = {user.name for user in box(layout, text).store_users.users}
+    assert "composer" in told
+    assert "admin" not in told
+
+
 def test_a_daily_backup_is_taken_where_a_target_is_named(layout: Layout) -> None:
     assert "adgenx-backup.timer" not in box(layout).units
     text = '[backup]\ntarget = "/mnt/backup"\n'
