@@ -103,6 +103,16 @@ compose-test: setup ## the appliance in containers: kills, cuts, confinement; ne
 	ADGENX_COMPOSE_TEST=1 $(BIN)/python -m pytest tests/appliance/test_compose.py \
 	  tests/appliance/test_compose_servers.py tests/appliance/test_compose_cluster.py
 
+appliance-test: setup ## a booted systemd with the appliance on it, used and hurt; needs root
+	ADGENX_APPLIANCE=1 $(BIN)/python -m pytest tests/appliance/test_appliance.py \
+	  tests/appliance/test_broken_units.py
+
+# In namespaces of its own, which end with it and of which nothing outside is touched.
+cluster-test: setup ## three hosts, one of them cut off and returned; needs root
+	@if [ "$$(id -u)" != 0 ]; then echo "NOT CHECKED: three hosts in namespaces; only root"; else \
+	ADGENX_CLUSTER=1 unshare --net --mount --pid --fork --kill-child --mount-proc \
+	  $(BIN)/python -m pytest tests/appliance/test_cluster.py --capture=no; fi
+
 up: setup ## run the appliance in the foreground
 	$(BIN)/adgenx up
 
@@ -112,4 +122,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle compose-services compose-test up down clean
+.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle compose-services compose-test appliance-test cluster-test up down clean
