@@ -78,7 +78,7 @@ class Box:
     def wait_ready(self, seconds: float = SERVE_SECONDS) -> None:
         """Return once everything is active and the health endpoint says so."""
         self.wait_active(TARGET, *self.units(), seconds=seconds)
-        wait_for(lambda: self.health().get("state") == "ready", "the box to be ready", seconds)
+        wait_for(lambda: self.health().get("status") == "ready", "the box to be ready", seconds)
 
     def health(self) -> dict[str, Any]:
         """Return what the health endpoint says; nothing while it does not answer."""
