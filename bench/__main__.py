@@ -16,6 +16,8 @@ NAMES = (
     "noop",
     "watchers",
     "recovery",
+    "restart",
+    "idle",
     "films",
     "campaign",
     "release",

@@ -104,7 +104,7 @@ def shelf(found: Settings) -> floor.Shelf:
         access_key=found.s3_access_key.reveal(),
         secret_key=found.s3_secret_key.reveal(),
         bucket=found.s3_bucket,
-        volume=str(found.store_dir),
+        volume=str(found.store_root),
     )
 
 

@@ -47,8 +47,9 @@ class Recovery(msgspec.Struct, frozen=True):
 class Asker:
     """Asks for no-op jobs and waits for their results."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, name: str = "recovery") -> None:
         self._bus = bus
+        self._name = name
         self._results: dict[str, asyncio.Event] = {}
         self._number = 0
 
@@ -65,7 +66,7 @@ class Asker:
     async def once(self, began: float) -> Recovery:
         """Ask until it is accepted, wait for the result; return both as seconds since `began`."""
         self._number += 1
-        name = f"recovery-{self._number}"
+        name = f"{self._name}-{self._number}"
         subject = subjects.request("default", "mesh", NO_CAMPAIGN, name)
         body = encode(GenerateMesh(prompt=f"{name} {'x' * 1000}", form=Form.CAN))
         done = self._results.setdefault(name, asyncio.Event())

@@ -78,9 +78,9 @@ class Artifacts:
         """Wait for what is under way and give back threads and connections."""
         self._s3.close()
 
-    async def ensure_bucket(self) -> None:
-        """Make the bucket if it is not there."""
-        await self._s3.ensure_bucket()
+    async def ensure_bucket(self) -> bool:
+        """Make the bucket if it is not there; say whether it was made."""
+        return await self._s3.ensure_bucket()
 
     async def put(
         self, source: Path | bytes, tenant: str, media_type: str, sha256: str = ""

@@ -7,15 +7,18 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import time
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import nats
 import nats.errors
 import structlog
 
-from bus import metrics
+from bus import health, metrics, notify, pulse
+from bus.client import LettingGoClient
+from bus.credentials import read_nkey
+from bus.pulse import Pulses
 from bus.replies import Replies
 from bus.settings import Settings, SettingsError
 from contracts.errors import BusUnavailableError
@@ -23,9 +26,10 @@ from contracts.errors import BusUnavailableError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from nats.aio.client import Client
     from nats.aio.msg import Msg
     from nats.js import JetStreamContext
+
+    from bus.notify import Notifier
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +40,8 @@ FLUSH_SECONDS = 2
 COMPLAINT_SECONDS = 10.0
 DENIED = "permissions violation"
 """What NATS says, in words only, of a subject that these credentials may not use."""
+CLOSE_SECONDS = 20.0
+"""What comes after the drain: ending the model, flushing, closing."""
 EXIT_LOST = 1
 """Exit status after the connection closed for good: the supervisor starts a fresh process."""
 
@@ -44,16 +50,19 @@ class Bus:
     """The connection that everybody is handed. Made by `connect`, never by hand.
 
     `stopping` is set when the process was told to end: take no new work, finish or give back what
-    you hold, return. `closed` is set when the connection is gone for good.
+    you hold, return. `closed` is set when the connection is gone for good. `pulses` are the signs
+    of life of this process's loops; `reason` says why it takes no work though it could, or nothing.
     """
 
-    def __init__(self, nc: Client, settings: Settings, complaints: _Complaints) -> None:
+    def __init__(self, nc: LettingGoClient, settings: Settings, complaints: _Complaints) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=settings.publish_timeout_seconds)
         self.replies = Replies(nc)
         self.settings = settings
         self.stopping = asyncio.Event()
         self.closed = asyncio.Event()
+        self.pulses = Pulses()
+        self.reason: Callable[[], str] = _no_reason
         self._complaints = complaints
         self._reconnected: list[Callable[[], Awaitable[None]]] = []
 
@@ -96,8 +105,10 @@ class Bus:
         if self.nc.is_closed:
             return
         # Without a server there is nobody to flush to; what was not acknowledged is unknown anyway.
-        with contextlib.suppress(nats.errors.Error, OSError):
+        try:
             await self.nc.flush(FLUSH_SECONDS)
+        except (nats.errors.Error, OSError):
+            self.nc.let_go()  # closing would wait for what a silent server does not take
         with contextlib.suppress(OSError):  # closing flushes once more
             await self.nc.close()
 
@@ -147,6 +158,10 @@ async def connect(settings: Settings, name: str) -> Bus:
     return bus
 
 
+def _no_reason() -> str:
+    return ""
+
+
 class _Complaints:
     """Logs what nats-py complains of four times a second: once per kind and ten seconds."""
 
@@ -172,6 +187,14 @@ class _Complaints:
 
 def _credentials(settings: Settings) -> dict[str, object]:
     """Return nats-py's options for whichever kind of credentials was given."""
+    if settings.nats_nkey:
+        if find_spec("nkeys") is None:
+            raise SettingsError("ADGENX_NATS_NKEY needs: pip install 'adgenxai[appliance]'")
+        try:
+            _, seed = read_nkey(settings.nats_nkey)
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"ADGENX_NATS_NKEY: {error}", field="nats_nkey") from None
+        return {"nkeys_seed_str": seed}
     if settings.nats_creds:
         if not settings.nats_creds.is_file():
             raise SettingsError("ADGENX_NATS_CREDS names no file", field="nats_creds")
@@ -186,17 +209,28 @@ def _credentials(settings: Settings) -> dict[str, object]:
     return {}
 
 
+def _trust(settings: Settings) -> dict[str, ssl.SSLContext]:
+    """Return nats-py's option for whose certificates are believed, if that was told."""
+    if settings.nats_ca is None:
+        return {}
+    try:
+        return {"tls": ssl.create_default_context(cafile=settings.nats_ca)}
+    except OSError as error:  # ssl's own errors are OSErrors
+        raise SettingsError(f"ADGENX_NATS_CA: {error}", field="nats_ca") from None
+
+
 async def _first_connection(
     settings: Settings, complaints: _Complaints, **callbacks: object
-) -> Client:
+) -> LettingGoClient:
     """Try until it works: nats-py itself gives up on a refused first CONNECT."""
-    options = {**callbacks, **_credentials(settings)}
+    options: dict[str, Any] = {**callbacks, **_credentials(settings), **_trust(settings)}
     while True:
         try:
-            return await nats.connect(
+            nc = LettingGoClient()
+            await nc.connect(
                 settings.nats_url,
                 max_reconnect_attempts=-1,
-                reconnect_time_wait=RECONNECT_SECONDS,
+                reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # slept through
                 ping_interval=PING_SECONDS,
                 connect_timeout=CONNECT_SECONDS,
                 inbox_prefix=settings.nats_inbox_prefix,
@@ -205,6 +239,8 @@ async def _first_connection(
         except (OSError, nats.errors.Error) as error:
             complaints.say(error)
             await asyncio.sleep(RECONNECT_SECONDS)
+        else:
+            return nc
 
 
 @contextlib.asynccontextmanager
@@ -221,9 +257,24 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
     """Run a service's body on a connection and return the process's exit status.
 
     SIGTERM and SIGINT set `bus.stopping`; a body that has not returned `drain_seconds` later is
-    cancelled. A connection that closes for good ends the process with EXIT_LOST.
+    cancelled. A connection that closes for good ends the process with EXIT_LOST. Where systemd is
+    listening, it is told how all that goes on.
     """
-    bus = await connect(settings, name)
+    with contextlib.closing(notify.from_environment()) as notifier:
+        async with pulse.starting(notifier, health.STARTING):
+            bus = await connect(settings, name)
+        async with pulse.attended(notifier, bus.pulses, bus.stopping, lambda: _told(bus)):
+            return await _serve(bus, settings.drain_seconds, body, notifier)
+
+
+def _told(bus: Bus) -> str:
+    """Say in a line how the process is."""
+    return "; ".join(filter(None, [*health.of_process(bus).why, bus.reason()])) or "it serves"
+
+
+async def _serve(
+    bus: Bus, drain_seconds: float, body: Callable[[Bus], Awaitable[None]], notifier: Notifier
+) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, bus.stopping.set)
@@ -234,8 +285,9 @@ async def serve(settings: Settings, name: str, body: Callable[[Bus], Awaitable[N
         await asyncio.wait({work, stop, lost}, return_when=asyncio.FIRST_COMPLETED)
         if stop.done() and not work.done():
             log.info("service.stopping")
+            notifier.stopping(drain_seconds + CLOSE_SECONDS)
             await asyncio.wait(
-                {work, lost}, timeout=settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED
+                {work, lost}, timeout=drain_seconds, return_when=asyncio.FIRST_COMPLETED
             )
         if not work.done():
             work.cancel()

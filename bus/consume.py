@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nats.aio.subscription import Subscription
 
     from bus.connection import Bus
+    from bus.pulse import Pulse
     from contracts.subjects import Stream
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,8 @@ SILENCE_SECONDS = 2.5 * HEARTBEAT_SECONDS
 """Two heartbeats missed: the pull request is lost."""
 PAUSE_SECONDS = 1.0
 """Between two pull requests that the server refused."""
+PULSE_SECONDS = 60.0
+"""It comes round every second, NATS or none; after so long without it hangs."""
 
 _NANO = 1_000_000_000
 _ACK_TOKENS = 9  # $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<left>
@@ -119,10 +122,19 @@ class _Pull:
         self._refused_at = 0.0
 
     async def run(self) -> None:
+        try:
+            with self._bus.pulses.of(f"consume {self._consumer}", PULSE_SECONDS) as pulse:
+                await self._run(pulse)
+        finally:
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def _run(self, pulse: Pulse) -> None:
         ending = self._ending
         try:
             await self.reset()
             while not ending.is_set():
+                pulse.touch()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PAUSE_SECONDS):
                         await ending.wait()
@@ -131,8 +143,6 @@ class _Pull:
                 await self._refill()
         finally:
             await self._leave()
-            while self._tasks:
-                await asyncio.wait(self._tasks)
 
     async def reset(self) -> None:
         """Forget the open request and ask anew; called again after every reconnection."""

@@ -42,14 +42,16 @@ class Syncer:
     """Groups syncs: one flush covers every put that returned before it began.
 
     In `server` mode it does nothing; in `syncfs` mode it refuses to pretend when the store's
-    folder is not on this machine (SettingsError).
+    folder is not on this machine (SettingsError). `store_dir` says that it is.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._folder = None if settings.make_durable is Durability.SERVER else settings.store_dir
+        self._folder = None if settings.make_durable is Durability.SERVER else settings.store_root
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
-        here = urlsplit(settings.s3_endpoint).hostname in LOOPBACK_NAMES
+        # A folder that was named is the operator's word: in a container the store has another name.
+        named = settings.store_dir is not None
+        here = named or urlsplit(settings.s3_endpoint).hostname in LOOPBACK_NAMES
         if self._folder is not None and not (here and self._folder.is_dir()):
             raise SettingsError(
                 f"ADGENX_MAKE_DURABLE=syncfs needs the store at {settings.s3_endpoint} to keep its "

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from bus.full_disk import Disk
 from bus.ports import LOOPBACK, claim
 from bus.processes import ServerError, ServerProcess
 from bus.servers import S3_PORTS, NatsServer, S3Server, Server, write_private
@@ -42,9 +43,6 @@ LONGEST_BACKOFF_SECONDS = 5.0
 WATCH_SECONDS = 0.1
 LOCK_SECONDS = 0.5
 STEADY_SECONDS = 10.0
-FULL_BYTES = 8 * 1024**2
-"""With less free than this a write may have failed."""
-ROOM_BYTES = 64 * 1024**2
 
 
 class StackRunningError(ServerError):
@@ -161,7 +159,7 @@ class Stack:
         """Restart whichever server ends until cancelled; slower while it keeps ending."""
         async with asyncio.TaskGroup() as group:
             group.create_task(_keep(self.nats, Disk(self._data / "nats")))
-            group.create_task(_keep(self.s3, Disk(self.settings.store_dir)))
+            group.create_task(_keep(self.s3, Disk(self.settings.store_root)))
 
     async def stop(self) -> None:
         """End both in order and give the data directory back."""
@@ -204,32 +202,6 @@ def _try_lock(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-class Disk:
-    """Remembers that a server's disk was full.
-
-    A stream of nats-server and a table of SeaweedFS that have failed to write once refuse every
-    later write too, with room on the disk or without, until their process is started again.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._was_full = False
-
-    def recovered(self) -> bool:
-        """Say, once, that there is room again after there was none."""
-        try:
-            found = os.statvfs(self._folder)
-        except OSError:
-            return False  # not made yet
-        free = found.f_bavail * found.f_frsize
-        if free < FULL_BYTES:
-            self._was_full = True
-        elif self._was_full and free > ROOM_BYTES:
-            self._was_full = False
-            return True
-        return False
 
 
 async def _keep(server: Server, disk: Disk) -> None:

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 import structlog
 
-from bus import metric, metrics
-from bus.settings import SettingsError
+from bus import health, metric, metrics
+from bus.health import Health
+from bus.page import Answer, Page
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,22 +37,7 @@ log = structlog.get_logger(__name__)
 
 FOLDER = "metrics"
 """Below the data directory."""
-READ_SECONDS = 5.0
-HEAD_BYTES = 8192
-DENIED_SECONDS = 60.0
-"""A process is degraded for so long after NATS has refused it something."""
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
-_REASONS = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
-
-Answer = tuple[int, str, bytes]
-"""Status, media type, body."""
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What `/healthz` says: ready, or degraded and why."""
-
-    status: str
-    why: list[str] = []
 
 
 class Exposition:
@@ -61,11 +47,15 @@ class Exposition:
         self._service = service
         self._settings = settings
         self._bus: Bus | None = None
-        self._server: asyncio.Server | None = None
+        self._page = Page(self._answer)
         self._registry: CollectorRegistry | None = None
         self._target: Path | None = None
         self._lock = -1
-        self.port = 0
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before it does."""
+        return self._page.port
 
     async def __aenter__(self) -> Self:
         if not self._settings.metrics_listen:
@@ -73,16 +63,8 @@ class Exposition:
         shown = [*metrics.OF_PROCESS, *(metrics.OF_BUS if self._service == "observer" else ())]
         self._registry = await asyncio.to_thread(_registry)  # the import takes a moment
         metric.expose(shown, self._registry)
-        host, _, port = self._settings.metrics_listen.rpartition(":")
-        try:
-            self._server = await asyncio.start_server(
-                self._serve, host, int(port), limit=HEAD_BYTES
-            )
-        except OSError as error:
-            raise SettingsError(
-                f"ADGENX_METRICS_LISTEN: {self._settings.metrics_listen}: {error.strerror}"
-            ) from None
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._page.listen(self._settings.metrics_listen, "ADGENX_METRICS_LISTEN")
+        host = self._settings.metrics_listen.rpartition(":")[0]
         await asyncio.to_thread(self._write_target, host)
         log.info("metrics.served", port=self.port)
         return self
@@ -90,8 +72,7 @@ class Exposition:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._page.close()
         if self._target is not None:
             with contextlib.suppress(OSError):
                 self._target.unlink()
@@ -105,54 +86,20 @@ class Exposition:
 
     def health(self) -> Health:
         """Say whether this process can do its work now."""
-        bus = self._bus
-        if bus is None:
-            return Health("degraded", ["it is starting: NATS has not answered yet"])
-        why = []
-        if not bus.nc.is_connected:
-            why.append("the connection to NATS is gone")
-        if bus.stopping.is_set():
-            why.append("it is ending")
-        if time.monotonic() - bus.denied_at < DENIED_SECONDS:
-            why.append("NATS has refused it a subject")
-        return Health("degraded", why) if why else Health("ready")
+        return health.of_process(self._bus)
 
-    def _answer(self, method: str, path: str) -> Answer:
-        if method not in ("GET", "HEAD"):
-            return 405, "text/plain", b""
-        match path.partition("?")[0]:
+    def _answer(self, path: str) -> Answer:
+        match path:
             case "/metrics":
                 from prometheus_client import generate_latest  # noqa: PLC0415 - only if it serves
 
                 assert self._registry is not None
                 return 200, _TEXT, generate_latest(self._registry)
             case "/healthz":
-                health = self.health()
-                status = 200 if health.status == "ready" else 503
-                return status, "application/json", msgspec.json.encode(health)
+                found = self.health()
+                status = 200 if found.status == health.READY else 503
+                return status, "application/json", msgspec.json.encode(found)
         return 404, "text/plain", b"there are /metrics and /healthz\n"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request and close: a scraper comes every few seconds."""
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                method, _, rest = head.decode("latin-1").partition(" ")
-                status, kind, body = self._answer(method, rest.partition(" ")[0])
-                lines = (
-                    f"HTTP/1.1 {status} {_REASONS[status]}",
-                    f"Content-Type: {kind}",
-                    f"Content-Length: {len(body)}",
-                    "Connection: close",
-                )
-                writer.write("\r\n".join((*lines, "", "")).encode())
-                if method != "HEAD":
-                    writer.write(body)
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # whoever asked has gone, or never meant it
-        finally:
-            writer.close()
 
     def _write_target(self, host: str) -> None:
         folder = self._settings.data_dir / FOLDER

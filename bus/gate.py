@@ -34,6 +34,7 @@ MESSAGE_TOO_LARGE = 10054
 DELETE_FAILED = 10057
 SEQUENCE_NOT_FOUND = 10043
 """Said of a message that was removed from among others; 10057 of one at the stream's ends."""
+NO_MESSAGE = 10037
 
 _ONCE = {EXPECTED_SEQUENCE: "0"}
 _GONE = frozenset({"no message found", "deleted message", "stream store EOF"})
@@ -89,6 +90,20 @@ class _Answer(msgspec.Struct):
 
 class _Names(msgspec.Struct):
     streams: list[str] | None = None
+    error: _ApiError | None = None
+
+
+class _Held(msgspec.Struct):
+    subject: str
+    seq: int
+    time: str
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _HeldAnswer(msgspec.Struct):
+    message: _Held | None = None
+    error: _ApiError | None = None
 
 
 class WrongSequence(NamedTuple):
@@ -100,6 +115,7 @@ class WrongSequence(NamedTuple):
 _pub_ack = msgspec.json.Decoder(_PubAck)
 _answer = msgspec.json.Decoder(_Answer)
 _names = msgspec.json.Decoder(_Names)
+_held = msgspec.json.Decoder(_HeldAnswer)
 
 
 async def store(
@@ -161,8 +177,11 @@ async def _nobody_listens(bus: Bus, subject: str) -> SubjectRefusedError | Unkno
         )
     except (nats.errors.Error, OSError) as error:
         return UnknownOutcomeError(f"{subject}: nobody listens, perhaps for now: {error}")
-    if _names.decode(message.data).streams:
+    found = _names.decode(message.data)
+    if found.streams:
         return UnknownOutcomeError(f"{subject}: its stream is away")
+    if found.error is not None:  # a tenant is not told of streams
+        return UnknownOutcomeError(f"{subject}: nobody listens, perhaps for now")
     return SubjectRefusedError(f"no stream takes {subject}", field="subject")
 
 
@@ -204,10 +223,43 @@ async def remove(bus: Bus, stream: Stream | str, sequence: int) -> bool:
 
 
 async def last(bus: Bus, stream: Stream | str, subject: str) -> StoredMessage | None:
-    """Return the last message of a subject, or None (direct get)."""
-    return read_direct(
-        await ask(bus, f"reading {subject}", f"$JS.API.DIRECT.GET.{stream}.{subject}")
-    )
+    """Return the last message of a subject, or None: what was stored before this call is seen."""
+    return read_direct(await ask_last(bus, f"reading {subject}", stream, subject))
+
+
+async def ask_last(bus: Bus, doing: str, stream: Stream | str, subject: str) -> Msg:
+    """Ask for the last message of a subject; the answer is a direct get's.
+
+    Any replica answers a direct get, also one that has not heard yet of what was acknowledged, and
+    this process of its own write. So that a read is never older than the write before it, a stream
+    with replicas is read from its leader.
+    """
+    if bus.settings.stream_replicas == 1:
+        return await ask(bus, doing, f"$JS.API.DIRECT.GET.{stream}.{subject}")
+    body = msgspec.json.encode({"last_by_subj": subject})
+    message = await ask(bus, doing, f"$JS.API.STREAM.MSG.GET.{stream}", body)
+    answer = _held.decode(message.data)
+    if answer.error is not None and answer.error.err_code != NO_MESSAGE:
+        raise UnknownOutcomeError(f"{doing}: {answer.error.err_code} {answer.error.description}")
+    if answer.message is None:
+        message.headers, message.data = {Header.STATUS: "404"}, b""
+        return message
+    held = answer.message
+    message.data = held.data
+    message.headers = {
+        **_headers_of(held.hdrs),
+        "Nats-Subject": held.subject,
+        "Nats-Sequence": str(held.seq),
+        "Nats-Time-Stamp": held.time,
+    }
+    return message
+
+
+def _headers_of(raw: bytes) -> dict[str, str]:
+    """Read a stored message's headers: a line of protocol, then one line for each."""
+    lines = raw.decode("utf-8", "replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if line)
+    return {name: value.strip() for name, _, value in pairs}
 
 
 def read_direct(message: Msg) -> StoredMessage | None:

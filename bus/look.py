@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from bus import device, survey
+from bus import device, disk, survey
 from bus.direct import next_of
 from bus.listing import subjects_in
 from bus.picture import Picture, Provider, Queue, merged, summed
@@ -49,7 +49,7 @@ async def look(bus: Bus) -> Picture:
         now=now,
         off=frozenset(bus.settings.disabled_services),
     )
-    folders = {"data": bus.settings.data_dir, "spool": bus.settings.spool_dir}
+    folders = {"spool": bus.settings.spool_dir, **disk.folders(bus.settings)}
     return Picture(
         at=now,
         providers=seen,

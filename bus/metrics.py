@@ -189,6 +189,12 @@ BUDGET_RESERVED = Gauge(
 )
 MEMORY_AVAILABLE = Gauge("adgenx_memory_available_bytes", "The machine's MemAvailable.")
 DISK_USED = Gauge("adgenx_disk_used_ratio", "How full a folder's volume is.", "folder")
+STORAGE_REFUSING = Gauge(
+    "adgenx_storage_refusing", "1 while new requests are refused for want of room."
+)
+ARTIFACTS_BAD = Gauge(
+    "adgenx_artifacts_bad", "Stored files found damaged, or missing, by the last scrub.", "kind"
+)
 DEPENDENCY_UP = Gauge("adgenx_dependency_up", "1 when it answers: nats, s3.", "dependency")
 OBSERVED = Gauge(
     "adgenx_observed_timestamp_seconds", "When the observer last saw everything it looks at."

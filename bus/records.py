@@ -16,6 +16,7 @@ from bus import direct, gate
 from bus.gate import WrongSequence
 from contracts.errors import UnknownOutcomeError
 from contracts.identity import ID_PATTERN, is_id
+from contracts.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,10 +63,11 @@ def check_key(key: str) -> str:
 
 
 class Records(Generic[R]):
-    """The records of one bucket, all of one type; unknown fields are ignored.
+    """The records of one bucket, all of one type; unknown fields are ignored, at any depth.
 
-    Every method raises UnknownOutcomeError when the server did not answer in time. With more than
-    one replica a read may be a moment old; the compare-and-set that follows it notices.
+    Every method raises UnknownOutcomeError when the server did not answer in time. `get` sees what
+    was written before it. With more than one replica a listing may be a moment old: what is decided
+    by one is decided again.
     """
 
     def __init__(self, bus: Bus, bucket: Bucket | str, kind: type[R]) -> None:
@@ -73,7 +75,7 @@ class Records(Generic[R]):
         self._bucket = str(bucket)
         self._stream = stream_of(bucket)
         self._prefix = subject_of(bucket, "")
-        self._decoder = msgspec.json.Decoder(kind)
+        self._decoder = Reader(kind)
         self._encoder = msgspec.json.Encoder()
 
     async def get(self, key: str) -> Record[R] | None:
@@ -144,8 +146,8 @@ class Records(Generic[R]):
         return int(headers["Nats-Sequence"]) if OPERATION in headers else None
 
     async def _read(self, key: str) -> Msg:
-        subject = f"$JS.API.DIRECT.GET.{self._stream}.{self._prefix}{key}"
-        return await gate.ask(self._bus, f"reading {self._bucket} {key}", subject)
+        doing = f"reading {self._bucket} {key}"
+        return await gate.ask_last(self._bus, doing, self._stream, f"{self._prefix}{key}")
 
     def _record(self, message: Msg) -> Record[R] | None:
         stored = gate.read_direct(message)

@@ -55,6 +55,8 @@ _LOOK_AGAIN = frozenset({408, 409, 429})
 """Too slow, another conditional PUT of this key is under way, too many: not our fault."""
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject"})
 _OK = 200
+NOBODY = "nobody"
+"""In place of a key: no store lets it in."""
 
 
 class StoreRefusedError(AdgenxError):
@@ -88,13 +90,18 @@ class S3:
         self._region = settings.s3_region
         self._patience = settings.s3_patience_seconds
         self._url = settings.s3_endpoint.rstrip("/")
-        keys = (settings.s3_access_key.reveal(), settings.s3_secret_key.reveal())
+        # Who has no business here has no key, and is refused whatever it asks.
+        keys = (
+            settings.s3_access_key.reveal() or NOBODY,
+            settings.s3_secret_key.reveal() or NOBODY,
+        )
         self._credentials = Credentials(*keys)
         self._http = urllib3.PoolManager(
             num_pools=4,
             maxsize=THREADS,
             retries=False,
             timeout=urllib3.Timeout(connect=2, read=60),
+            ca_certs=str(settings.s3_ca) if settings.s3_ca else None,
         )
         self._client = _client(settings.s3_endpoint, keys, self._region, self._http)
         public = settings.s3_public_endpoint or settings.s3_endpoint
@@ -111,14 +118,16 @@ class S3:
         if self._lines is not None:
             self._lines.close()
 
-    async def ensure_bucket(self) -> None:
-        """Make the bucket if it is not there."""
+    async def ensure_bucket(self) -> bool:
+        """Make the bucket if it is not there; say whether it was made."""
 
-        def make() -> None:
-            if not self._client.bucket_exists(self.bucket):
-                self._client.make_bucket(self.bucket)
+        def make() -> bool:
+            if self._client.bucket_exists(self.bucket):
+                return False
+            self._client.make_bucket(self.bucket)
+            return True
 
-        await self.call(make)
+        return await self.call(make)
 
     async def stat(self, key: str) -> Stat | None:
         """Return what is known of an object, or None."""
@@ -152,12 +161,13 @@ class S3:
 
         return await self.call(copy)
 
-    async def pages(self, prefix: str) -> AsyncIterator[list[Stat]]:
+    async def pages(self, prefix: str, after: str = "") -> AsyncIterator[list[Stat]]:
         """Yield what lies under a prefix by name, a page at a time; one page is held in memory.
 
-        An object that comes or goes meanwhile may be in it or not.
+        It begins behind the key `after`. An object that comes or goes meanwhile may be in it or
+        not.
         """
-        last = ""
+        last = after
         while True:
             page = await self.call(lambda after=last: self._page(prefix, after))  # type: ignore[misc]  # mypy types no lambda's default
             if page:

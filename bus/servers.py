@@ -193,13 +193,16 @@ class S3Server(Server):
         ports: dict[str, int],
         signing_keys: list[str],
         volume_mib: int | None = None,
+        identities: bytes | None = None,
     ) -> None:
         """Describe it; it has room for as many buckets as volumes of `volume_mib` fit on the disk.
 
-        Left to itself, it makes them a gigabyte where the disk is large.
+        Left to itself, it makes them a gigabyte where the disk is large. `identities` are others
+        than the one of the settings, which must be among them and may do everything.
         """
         self._ports = ports
         self._signing_keys = signing_keys
+        self._identities = identities
         self._sized = [] if volume_mib is None else [f"-master.volumeSizeLimitMB={volume_mib}"]
         super().__init__(folder, settings)
 
@@ -211,7 +214,7 @@ class S3Server(Server):
                 path.unlink()
 
     def _argv(self) -> list[str]:
-        data = self._settings.store_dir
+        data = self._settings.store_root
         data.mkdir(parents=True, exist_ok=True)
         tables = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
         toml = "".join(
@@ -219,14 +222,8 @@ class S3Server(Server):
         )
         # Found in its working directory, before any other: see the module for what it shuts.
         write_private(self._folder / "security.toml", toml.encode())
-        keys = {
-            "accessKey": self._settings.s3_access_key.reveal(),
-            "secretKey": self._settings.s3_secret_key.reveal(),
-        }
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        identity = {"name": "adgenx", "credentials": [keys], "actions": actions}
         config = self._folder / "identities.json"
-        write_private(config, msgspec.json.encode({"identities": [identity]}))
+        write_private(config, self._identities or self._own_identity())
         flags = (n.replace(".", ".port.") if "." in n else f"{n}.port" for n in self._ports)
         return [
             binary(S3_BINARY),
@@ -247,6 +244,15 @@ class S3Server(Server):
             *self._sized,
             "-volume.preStopSeconds=0",
         ]
+
+    def _own_identity(self) -> bytes:
+        keys = {
+            "accessKey": self._settings.s3_access_key.reveal(),
+            "secretKey": self._settings.s3_secret_key.reveal(),
+        }
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identity = {"name": "adgenx", "credentials": [keys], "actions": actions}
+        return msgspec.json.encode({"identities": [identity]})
 
     async def _ready(self) -> None:
         """Put and remove an object: the port opens a second before the store can keep anything."""

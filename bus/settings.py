@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import msgspec
 
+from bus import credentials
 from contracts.errors import AdgenxError
 from contracts.identity import Id
 
@@ -92,12 +93,16 @@ def secrets_dir(environ: Mapping[str, str]) -> Path:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a process may be told from outside; each field is `ADGENX_<FIELD IN CAPITALS>`.
 
-    Durations are seconds. `nats_creds` is a credentials file; a user with a password or a token
-    serve as well. `s3_public_endpoint` is what links are made for when clients reach the store
-    under another name. `services_path` is a colon-separated list of folders with services.
+    Durations are seconds. `nats_nkey` is a file with an nkey's seed, `nats_creds` a credentials
+    file; a user with a password or a token serve as well. `nats_ca` and `s3_ca` hold who signed the
+    servers' certificates where the system does not know them. `s3_public_endpoint` is what links
+    are made for when clients reach the store under another name. `services_path` is a
+    colon-separated list of folders with services.
     """
 
     nats_url: Url = "nats://127.0.0.1:4222"
+    nats_nkey: Path | None = None  # without it: $CREDENTIALS_DIRECTORY/nats.nk, if there is one
+    nats_ca: Path | None = None
     nats_creds: Path | None = None
     nats_user: str = ""
     nats_password: Secret = Secret("")
@@ -109,6 +114,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     s3_endpoint: Url = "http://127.0.0.1:8333"
     s3_public_endpoint: Url | None = None
+    s3_ca: Path | None = None
+    s3_keys: Path | None = None  # a file with both keys; without it: .../s3.json, as above
     s3_access_key: Secret = Secret("")
     s3_secret_key: Secret = Secret("")
     s3_bucket: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")] = (
@@ -117,6 +124,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_region: str = "us-east-1"
     s3_patience_seconds: float = 15.0  # a store that restarts is back within 2
     make_durable: Durability = Durability.SYNCFS
+    # Any folder on the volume of the embedded store, for syncfs(2); without it: `s3` in data_dir.
+    store_dir: Path | None = None
 
     data_dir: Path = Path("/nonexistent")
     spool_dir: Path = Path("/nonexistent")
@@ -137,18 +146,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_ttl: str = ""  # such as `text=7d,video=12h`; the rest keeps its default
     retention_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # 0: campaigns are kept for ever
     retention_grace_hours: Annotated[float, msgspec.Meta(ge=0)] = 48.0
+    # New requests are refused while a volume, or what JetStream may hold, is so full; the folders
+    # (a colon-separated list) whose volumes count beside the data's and the store's.
+    disk_refuse_percent: Annotated[float, msgspec.Meta(gt=0, le=100)] = 90.0
+    disk_folders: str = ""
     secrets_dir: Path = Path("/nonexistent")
     webhook_private: bool = False  # let webhooks reach private addresses: for tests, and a LAN
     # Factor on every wait of the webhooks' sender; tests hurry it.
     webhook_pace: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     metrics_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s:]+:\d{1,5})?\Z")] = ""
+    # Where the observer shows how the box is, and whom it misses if they are not there: `a,b`.
+    health_listen: Annotated[str, msgspec.Meta(pattern=r"\A([^\s]+:\d{1,5})?\Z")] = ""
+    expected_services: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_, ]*\Z")] = ""
     log_level: Annotated[str, msgspec.Meta(pattern=r"\A(debug|info|warning|error)\Z")] = "info"
     stream_replicas: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
     @property
-    def store_dir(self) -> Path:
-        """Folder of the embedded artifact store; `syncfs` is called on its volume."""
-        return self.data_dir / "s3"
+    def store_root(self) -> Path:
+        """Folder of the embedded artifact store, or on its volume: `syncfs` is called on it."""
+        return self.store_dir or self.data_dir / "s3"
+
+    @property
+    def of_tenant(self) -> bool:
+        """Whether the key is a tenant's: it reads no stream, and asks instead."""
+        return self.nats_inbox_prefix.startswith(credentials.inbox_of(credentials.TENANT_PREFIX))
 
     @property
     def service_folders(self) -> tuple[Path, ...]:
@@ -156,9 +177,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(Path(p) for p in self.services_path.split(os.pathsep) if p)
 
     @property
+    def disk_folders_listed(self) -> tuple[Path, ...]:
+        """The further folders whose volumes count as full or not."""
+        return tuple(Path(p) for p in self.disk_folders.split(os.pathsep) if p)
+
+    @property
     def licensed(self) -> frozenset[str]:
         """The services that the operator may use beyond what their manifest's licence grants."""
         return frozenset(self.licensed_services.replace(",", " ").split())
+
+    @property
+    def expected(self) -> frozenset[str]:
+        """The processes that should be there; empty: whoever has been seen."""
+        return frozenset(self.expected_services.replace(",", " ").split())
 
     def secrets(self) -> frozenset[str]:
         """Return every secret value that logs must not show."""
@@ -209,13 +240,43 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     given.setdefault("spool_dir", str(folder / "spool"))
     given.setdefault("models_dir", str(models_dir(environ)))
     given.setdefault("secrets_dir", str(secrets_dir(environ)))
+    if environ.get("CREDENTIALS_DIRECTORY"):
+        handed = credentials.handed(environ, Path(environ["CREDENTIALS_DIRECTORY"]))
+        given |= {v.removeprefix(PREFIX).lower(): path for v, path in handed.items()}
     found = _from_endpoints(folder)
     # A foreign server must never be offered the embedded one's keys, so each group is all or none.
     for group in ("nats_", "s3_"):
         if f"{group}url" not in given and f"{group}endpoint" not in given:
             given = {k: v for k, v in found.items() if k.startswith(group)} | given
-    found_settings = _convert(given)
+    found_settings = _convert(_with_keys(given))
     return msgspec.structs.replace(found_settings, disabled_services=disabled(environ))
+
+
+def _with_keys(given: dict[str, str]) -> dict[str, str]:
+    """Return the settings with what the files of keys say; what is told otherwise goes first."""
+    found: dict[str, str] = {}
+    for name in ("nats_nkey", "s3_keys"):
+        if name not in given:
+            continue
+        variable, path = PREFIX + name.upper(), Path(given[name])
+        try:
+            found |= _of_nkey(path) if name == "nats_nkey" else _of_s3_key(path)
+        except (OSError, ValueError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise SettingsError(f"{variable}: {path}: {why}", field=name) from None
+    return found | given
+
+
+def _of_nkey(path: Path) -> dict[str, str]:
+    user, _ = credentials.read_nkey(path)
+    tenant = user.removeprefix(credentials.TENANT_PREFIX)
+    of_tenant = {"tenant": tenant} if tenant != user else {}
+    return {"nats_inbox_prefix": credentials.inbox_of(user), **of_tenant} if user else {}
+
+
+def _of_s3_key(path: Path) -> dict[str, str]:
+    key = credentials.read_s3_key(path)
+    return {"s3_access_key": key.access_key, "s3_secret_key": key.secret_key}
 
 
 def disabled(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -36,7 +36,8 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
 
 class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     """One consumer: messages not delivered yet, and those in somebody's hands. It counts all that
-    its filters match up to `ack_floor`, a sequence of the stream, as acknowledged.
+    its filters match up to `ack_floor`, a sequence of the stream, as acknowledged. `waiting` counts
+    the pulls that are open: somebody is there.
     """
 
     stream: str
@@ -46,6 +47,7 @@ class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     ack_floor: int
     filters: list[str]
+    waiting: int = 0
 
 
 class _Config(msgspec.Struct):
@@ -84,6 +86,7 @@ class _Consumer(msgspec.Struct):
     ack_floor: _Sequences
     num_ack_pending: int = 0
     num_pending: int = 0
+    num_waiting: int = 0
 
 
 class _Page(msgspec.Struct):
@@ -124,6 +127,7 @@ async def consumers(bus: Bus, stream: Stream | str) -> list[ConsumerState]:
             delivered=c.delivered.consumer_seq,
             ack_floor=c.ack_floor.stream_seq,
             filters=c.config.filter_subjects or [c.config.filter_subject or ">"],
+            waiting=c.num_waiting,
         )
         for c in await _listed(bus, subject, lambda page: page.consumers)
     ]

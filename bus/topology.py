@@ -48,6 +48,14 @@ class TopologyError(AdgenxError):
     code = "TOPOLOGY"
 
 
+class _Names(msgspec.Struct):
+    total: int = 0
+    streams: list[str] | None = None
+
+
+_names = msgspec.json.Decoder(_Names)
+
+
 class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One stream. Ages are seconds, 0 means for ever."""
 
@@ -156,6 +164,7 @@ BUCKETS = (
     BucketSpec(name=Bucket.DELIVERIES, max_bytes=512 * MIB),
     BucketSpec(name=Bucket.RETENTION, max_bytes=256 * MIB),
     BucketSpec(name=Bucket.LEASES, max_bytes=16 * MIB),
+    BucketSpec(name=Bucket.DISKS, max_bytes=4 * MIB),
 )
 
 
@@ -186,6 +195,7 @@ def durable(
     """
     one = filters[0] if len(filters) == 1 else None
     return ConsumerConfig(
+        name=name,  # with it, a single filter stands in the API's subject, where it can be granted
         durable_name=name,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_seconds,
@@ -197,32 +207,73 @@ def durable(
     )
 
 
-async def ensure(bus: Bus) -> None:
+async def ensure(bus: Bus) -> list[str]:
     """Create or change every stream and bucket until the server holds what is declared here.
 
-    Safe to call by every process at every start, also at once. Raises TopologyError when a stream
-    cannot be changed in place, BusUnavailableError when the server does not answer.
+    Returns what was done, in words. Safe to call by every process at every start, also at once.
+    Raises TopologyError when a stream cannot be changed in place, BusUnavailableError when the
+    server does not answer.
     """
     replicas = bus.settings.stream_replicas
+    done = []
     for spec in (*STREAMS, *BUCKETS):
-        await ensure_stream(bus.js, spec.config(replicas))
+        change = await ensure_stream(bus.js, spec.config(replicas))
+        if change:
+            done.append(f"{change} stream {spec.config(replicas).name}")
+    return done
 
 
-async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
-    """Create the stream, or change the one that is there if it differs."""
-    assert wanted.name is not None
-    try:
+async def expect(bus: Bus) -> None:
+    """Return once everything declared is there; raise BusUnavailableError if it is not.
+
+    Whoever has a key of its own among many users (`nats_nkey`) makes no streams: `adgenx provision`
+    does. Everybody else makes what lacks.
+    """
+    if bus.settings.nats_nkey is None:
+        await ensure(bus)
+        return
+    wanted = {str(spec.config(1).name) for spec in (*STREAMS, *BUCKETS)}
+    lacking = wanted - set(await names(bus))
+    if lacking:
+        raise BusUnavailableError(f"adgenx provision has not made {', '.join(sorted(lacking))} yet")
+
+
+async def names(bus: Bus) -> list[str]:
+    """Return the names of all streams, the buckets' included. Raises BusUnavailableError."""
+    found: list[str] = []
+    while True:
+        body = msgspec.json.encode({"offset": len(found)})
         try:
-            info = await js.stream_info(wanted.name)
-        except NotFoundError:
-            await js.add_stream(wanted)
-            return
-        if _differs(info.config.as_dict(), wanted.as_dict()):
-            await js.update_stream(wanted)
+            answer = await bus.request("$JS.API.STREAM.NAMES", body)
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailableError(f"listing the streams: {error}") from error
+        page = _names.decode(answer.data)
+        found += page.streams or []
+        if len(found) >= page.total or not page.streams:
+            return found
+
+
+async def ensure_stream(js: JetStreamContext, wanted: StreamConfig) -> str:
+    """Create the stream, or change the one that is there if it differs; say which, in a word."""
+    try:
+        return await _ensured(js, wanted)
     except APIError as error:
         raise TopologyError(f"stream {wanted.name}: {error.description}") from error
     except (nats.errors.Error, OSError) as error:
         raise BusUnavailableError(f"stream {wanted.name}: {error}") from error
+
+
+async def _ensured(js: JetStreamContext, wanted: StreamConfig) -> str:
+    assert wanted.name is not None
+    try:
+        info = await js.stream_info(wanted.name)
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return "made"
+    if _differs(info.config.as_dict(), wanted.as_dict()):
+        await js.update_stream(wanted)
+        return "changed"
+    return ""
 
 
 async def ensure_consumer(bus: Bus, stream: Stream | str, wanted: ConsumerConfig) -> None:

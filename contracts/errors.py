@@ -15,6 +15,7 @@
     ├── NoProviderError                 NO_PROVIDER        no
     ├── DisabledError                   NOT_IMPLEMENTED    no
     ├── BudgetExceededError             BUDGET             no
+    ├── StorageFullError                STORAGE_FULL       yes
     ├── DeadlineExpiredError            DEADLINE_EXPIRED   no
     ├── JobCancelledError               CANCELLED          no
     ├── RunError                        (what happened to a model's child process)
@@ -168,6 +169,13 @@ class BudgetExceededError(AdgenxError):
     """The campaign or the tenant has not enough left to pay for it."""
 
     code = "BUDGET"
+
+
+class StorageFullError(AdgenxError):
+    """A disk is nearly full: nothing new is taken in, what was accepted goes on to its end."""
+
+    code = "STORAGE_FULL"
+    retryable = True
 
 
 class DeadlineExpiredError(AdgenxError):

@@ -9,6 +9,7 @@ import msgspec
 STATE_KEY = "-"
 """Key of the sweep's own record; no tenant is called so."""
 WANTED_KEY = f"{STATE_KEY}.wanted"
+SCRUB_KEY = f"{STATE_KEY}.scrub"
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -69,3 +70,22 @@ class SweepWanted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     at: float
     dry_run: bool = False
+
+
+class ScrubState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How far stored bytes have been compared with their hashes; key `-.scrub`, written by
+    `adgenx scrub` alone.
+
+    `at` is Unix seconds. The next one goes on behind the key `after`, empty for the beginning.
+    `damaged` are the keys of objects that are not what their key says, `missing` those that a
+    record names and the store has not. In this round so many `objects` were read; `rounds` were
+    finished.
+    """
+
+    at: float
+    after: str = ""
+    rounds: Count = 0
+    objects: Count = 0
+    objects_bytes: Count = 0
+    damaged: list[str] = []
+    missing: list[str] = []

@@ -36,6 +36,7 @@ from contracts.requests import (
     PackageCampaign,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
+from contracts.telling import AskEvents, ToldEvents
 from contracts.webhooks import RetryDelivery, SetWebhook
 
 VERSION = "1.0.0"
@@ -107,6 +108,8 @@ def messages() -> list[type[msgspec.Struct]]:
         events.GenerationResult,
         *CAMPAIGN_EVENTS.values(),
         events.Progress,
+        AskEvents,
+        ToldEvents,
         *_DOCUMENTS,
     ]
     return list(dict.fromkeys(found))
@@ -135,6 +138,7 @@ def asyncapi() -> dict[str, Any]:
     address = subjects.operation("{command_id}")
     _add(channels, operations, "receive", "operation", address, OPERATIONS)
     _events(channels, operations)
+    _asking(channels, operations)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -194,6 +198,22 @@ def _events(channels: dict[str, Any], operations: dict[str, Any]) -> None:
         label = "".join(p.title() for p in re.split(r"[_.]", _PARAMETER.sub("", name)) if p)
         _add(channels, operations, "send", f"event{label}", subjects.event(*ids, name), [kind])
     _add(channels, operations, "send", "progress", subjects.progress(*ids), [events.Progress])
+
+
+def _asking(channels: dict[str, Any], operations: dict[str, Any]) -> None:
+    """Add the one request that is answered at once, into the inbox that it names."""
+    address = subjects.ask_events("{tenant}")
+    _add(channels, operations, "receive", "askEvents", address, [AskEvents])
+    name = ToldEvents.__name__
+    channels["toldEvents"] = {
+        "address": None,  # the asker's own inbox
+        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+    }
+    operations["receive_askEvents"]["reply"] = {
+        "address": {"location": "$message.header#/reply"},
+        "channel": {"$ref": "#/channels/toldEvents"},
+        "messages": [{"$ref": f"#/channels/toldEvents/messages/{name}"}],
+    }
 
 
 def _add(

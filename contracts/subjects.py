@@ -8,8 +8,10 @@ adgenx.evt.<tenant>.<campaign_id>.<request_id>.<event>           EVENTS
 adgenx.charge.<tenant>.<campaign_id>.<request_id>                LEDGER
 adgenx.progress.<tenant>.<campaign_id>.<request_id>              PROGRESS
 adgenx.dead.<service>.<job_id>                                   DEAD
+adgenx.ask.<tenant>.events         request-reply with the intake: what a tenant was told before
 adgenx.lease.<service>             request-reply with the model manager of the worker's device
 adgenx.lease.<service>.<holder>    the manager's notice that the answer has changed
+$SRV.<verb>[.<name>[.<id>]]        NATS micro discovery (ADR-32 of NATS): every process answers
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ class Bucket(StrEnum):
     DELIVERIES = "deliveries"
     RETENTION = "retention"
     LEASES = "leases"
+    DISKS = "disks"
 
 
 class Verb(StrEnum):
@@ -177,13 +180,14 @@ def brief_patterns() -> list[str]:
     return [request("*", CAMPAIGN, "*", "*")]
 
 
+def rerun_pattern() -> str:
+    """Every re-run."""
+    return f"adgenx.ctl.*.{Verb.RERUN}.*.*"
+
+
 def campaign_command_patterns() -> list[str]:
     """Every cancel, re-run and deletion of a whole campaign: the coordinator's."""
-    return [
-        cancel_campaign("*", "*"),
-        f"adgenx.ctl.*.{Verb.RERUN}.*.*",
-        delete_campaign("*", "*"),
-    ]
+    return [cancel_campaign("*", "*"), rerun_pattern(), delete_campaign("*", "*")]
 
 
 def request_event_patterns() -> list[str]:
@@ -208,6 +212,16 @@ def control_patterns() -> list[str]:
         "adgenx.ctl.*.cancel_all.*",
         "adgenx.ctl.*.webhook.*",
         "adgenx.ops.*",
+    ]
+
+
+def control_patterns_of(tenant: str) -> list[str]:
+    """Every form that a command of this tenant has."""
+    everybody = "adgenx.ctl.*."
+    return [
+        pattern.replace(everybody, f"adgenx.ctl.{tenant}.", 1)
+        for pattern in control_patterns()
+        if pattern.startswith(everybody)
     ]
 
 
@@ -241,6 +255,16 @@ def all_events() -> str:
     return "adgenx.evt.>"
 
 
+def events_of(tenant: str) -> str:
+    """Every event of a tenant."""
+    return f"adgenx.evt.{tenant}.>"
+
+
+def event_pattern(tenant: str, rest: str) -> str:
+    """Events of a tenant whose subject goes on as `rest` says."""
+    return f"adgenx.evt.{tenant}.{rest}"
+
+
 def campaign_events(tenant: str, campaign_id: str) -> str:
     """Every event of one campaign."""
     return f"adgenx.evt.{tenant}.{campaign_id}.>"
@@ -249,6 +273,11 @@ def campaign_events(tenant: str, campaign_id: str) -> str:
 def request_events(tenant: str, campaign_id: str, request_id: str) -> str:
     """Every event of one request."""
     return f"adgenx.evt.{tenant}.{campaign_id}.{request_id}.>"
+
+
+def ask_events(tenant: str) -> str:
+    """Subject under which a tenant asks what it was told; which events stands in the body."""
+    return f"adgenx.ask.{tenant}.events"
 
 
 def charge(tenant: str, campaign_id: str, request_id: str) -> str:
@@ -289,6 +318,23 @@ def lease_pattern() -> str:
 def lease_notice(service: str, holder: str) -> str:
     """Subject of a notice to one holder of a lease: ask again."""
     return f"adgenx.lease.{service}.{holder}"
+
+
+DISCOVERY_PING = "$SRV.PING"
+"""Asked by whoever wants to know who is there; every process answers into the asker's inbox."""
+
+
+DISCOVERY = "$SRV.>"
+"""Everything that may be asked of processes in this way."""
+
+
+def discovery_patterns(name: str) -> list[str]:
+    """Return what a process of this name subscribes to, to be found by `nats micro`.
+
+    Whoever is asked answers into the inbox of the admin, the operator or the observer: nobody else
+    may ask, and nobody may answer elsewhere.
+    """
+    return ["$SRV.*", f"$SRV.*.{name}", f"$SRV.*.{name}.*"]
 
 
 def job_key(tenant: str, campaign_id: str, request_id: str) -> str:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-CATEGORIES = {"unit", "contract", "models", "integration", "chaos"}
+CATEGORIES = {"unit", "contract", "models", "integration", "chaos", "appliance"}
 NODE = Path(__file__).parent / "node"
 
 RunNode = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -25,6 +25,8 @@ from contracts.subjects import Bucket
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 10.0
+PULSE_SECONDS = 120.0
+"""Where NATS is away, each of its calls takes its patience."""
 FORGOTTEN_SECONDS = 120.0
 """A record that is so old has no worker any more; a living one would put it back in a moment."""
 
@@ -44,14 +46,16 @@ class Announcer:
     async def run(self) -> None:
         """Announce until the bus is stopping, then withdraw."""
         await self._clean()
-        while not self._bus.stopping.is_set():
-            self._bell.clear()
-            await self._say(self._bench.state.reason)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY_SECONDS):
-                    await either(self._bell, self._bus.stopping)
-            with contextlib.suppress(TransientError):
-                await self._bench.switch.read()
+        with self._bus.pulses.of("announce", PULSE_SECONDS) as pulse:
+            while not self._bus.stopping.is_set():
+                pulse.touch()
+                self._bell.clear()
+                await self._say(self._bench.state.reason)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY_SECONDS):
+                        await either(self._bell, self._bus.stopping)
+                with contextlib.suppress(TransientError):
+                    await self._bench.switch.read()
         revision = await self._say("the worker was stopped")
         if revision:
             with contextlib.suppress(TransientError):

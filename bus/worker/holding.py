@@ -20,6 +20,7 @@ from nats.aio.subscription import Subscription
 from bus import metrics
 from bus.connection import Bus
 from bus.consume import Delivery
+from bus.pulse import Pulse
 from bus.records import subject_of
 from contracts.errors import TransientError
 from contracts.jobs import Run
@@ -29,6 +30,8 @@ BEATS_PER_ACK_WAIT = 3
 LOOK_SECONDS = 2.0
 """A running job's claim is read again this often; a change that is heard of, at once."""
 LONGEST_TICK_SECONDS = 1.0
+PULSE_SECONDS = 60.0
+"""While there is a job in hand it ticks every second; without one it rests."""
 
 _run = msgspec.json.Decoder(Run)
 
@@ -98,18 +101,24 @@ class Holding:
         """Watch until cancelled."""
         drain = asyncio.create_task(self._drain())
         try:
-            while True:
-                if not self._watched:
-                    await self._listen(on=False)
-                    self._some.clear()
-                    await self._some.wait()
-                await asyncio.sleep(self._tick_seconds)
-                await self._tick(asyncio.get_running_loop().time())
+            with self._bus.pulses.of("heartbeats", PULSE_SECONDS) as pulse:
+                await self._ticks(pulse)
         finally:
             drain.cancel()
             for look in self._looks:
                 look.cancel()
             await self._listen(on=False)
+
+    async def _ticks(self, pulse: Pulse) -> None:
+        while True:
+            if not self._watched:
+                await self._listen(on=False)
+                self._some.clear()
+                pulse.rest()
+                await self._some.wait()
+            pulse.touch()
+            await asyncio.sleep(self._tick_seconds)
+            await self._tick(asyncio.get_running_loop().time())
 
     async def _tick(self, now: float) -> None:
         lasting = [h for h in self._watched if now - h.since >= self._tick_seconds / 2]

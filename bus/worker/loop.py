@@ -341,6 +341,7 @@ async def serve(bus: Bus, service: ServiceFolder, artifacts: Artifacts) -> None:
     await bench.switch.start()
     metrics.WORKER_SPOOL_BYTES.follow(read=spool.size_bytes)
     loop = Loop(bus, bench)
+    bus.reason = lambda: bench.state.reason
     announcing = asyncio.create_task(Announcer(bench, lambda: loop.busy).run())
     looking = asyncio.create_task(readiness.run())
     reporting = asyncio.create_task(bench.pool.report())

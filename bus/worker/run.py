@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bus import service, settings
+from bus import micro, service, settings
 from bus.worker.folder import find
 from bus.worker.loop import serve
 from contracts.errors import AdgenxError
@@ -21,7 +21,11 @@ def main(argv: list[str] | None = None) -> int:
     except AdgenxError as error:
         sys.stderr.write(f"{name}: {error.code}: {error.message}\n")
         return service.EXIT_UNUSABLE
-    return service.run(name, lambda bus, artifacts: serve(bus, folder, artifacts))
+    manifest = folder.manifest
+    about = micro.About(
+        version=manifest.version, tier=manifest.tier.value, description=manifest.model.name
+    )
+    return service.run(name, lambda bus, artifacts: serve(bus, folder, artifacts), about=about)
 
 
 if __name__ == "__main__":

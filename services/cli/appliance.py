@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from appliance.roles import ROLES
 from bus import direct, embedded, exposition, settings, telemetry, topology
 from bus.connection import Bus, connected
 from bus.processes import ServerProcess
@@ -47,20 +48,13 @@ LONGEST_BACKOFF_SECONDS = 10.0
 STOP_SECONDS = 15.0
 NEEDS_SECONDS = 30.0
 """Weights that have come, or a server that answers now, are looked for so often."""
-ROLES = (
-    "coordinator",
-    "router",
-    "model_manager",
-    "intake",
-    "webhooks",
-    "observer",
-    "retention",
-)
-"""Services that are no models; each is `python -m services.<name>.run`."""
 
 METRICS_VARIABLE = "ADGENX_METRICS_LISTEN"
+HEALTH_VARIABLE = "ADGENX_HEALTH_LISTEN"
 ANY_PORT = "127.0.0.1:0"
-"""Where a service shows its metrics unless the variable says otherwise; set to nothing, nowhere."""
+"""Where a service shows its metrics, and the observer the box's health, unless the variables say
+otherwise; set to nothing, nowhere."""
+EXPECTED_VARIABLE = "ADGENX_EXPECTED_SERVICES"
 
 PID_FILE = "appliance.pid"
 ALREADY_RUNNING = 3
@@ -74,6 +68,12 @@ def service_commands(found: Settings) -> dict[str, list[str]]:
     for folder in discover(found.service_folders):
         commands[folder.name] = [python, "-m", "bus.worker.run", folder.name]
     return commands
+
+
+def _expected(found: Settings) -> list[str]:
+    """Return who should always be there: whoever needs neither weights nor a server."""
+    needy = {s.name for s in discover(found.service_folders) if any_of(s.manifest)}
+    return sorted(service_commands(found).keys() - needy)
 
 
 class Keeper:
@@ -175,6 +175,8 @@ async def serve(found: Settings, idle_seconds: float) -> None:
             extra = os.pathsep.join(str(f.resolve()) for f in found.service_folders)
             environment = {
                 METRICS_VARIABLE: ANY_PORT,
+                HEALTH_VARIABLE: ANY_PORT,
+                EXPECTED_VARIABLE: ",".join(_expected(found)),
                 **os.environ,
                 "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
                 "ADGENX_MODELS_DIR": str(found.models_dir.resolve()),

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import urllib3
 
-from bus import direct
 from contracts import events, subjects
 from contracts.assets import (
     MAX_UPLOAD_BYTES,
@@ -38,8 +37,8 @@ from contracts.errors import (
 )
 from contracts.identity import NO_CAMPAIGN
 from contracts.operating import CancelAll, DeleteCampaign
-from contracts.subjects import CAMPAIGN, Stream
-from services.cli import asking
+from contracts.subjects import CAMPAIGN
+from services.cli import asking, told
 from services.cli.asking import LOOK_AGAIN_SECONDS
 from services.cli.state import CampaignView
 
@@ -120,9 +119,7 @@ class Client:
 
     async def told(self, campaign_id: str) -> list[events.AnyEvent]:
         """Return everything that was told of a campaign."""
-        found = await direct.last_of_each(
-            self.bus, Stream.EVENTS, subjects.campaign_events(self.tenant, campaign_id)
-        )
+        found = await told.events(self.bus, f"{campaign_id}.>")
         return [e for e in (decode_event(m.data) for m in found) if e is not None]
 
     async def view(self, campaign_id: str) -> CampaignView:
@@ -139,14 +136,12 @@ class Client:
         """
         views: dict[str, CampaignView] = {}
         for name in (events.CAMPAIGN_PLAN + ".*.*", events.CAMPAIGN_RESULT + ".*"):
-            subject = subjects.event(self.tenant, "*", "*", name)
-            for message in await direct.last_of_each(self.bus, Stream.EVENTS, subject):
+            for message in await told.events(self.bus, f"*.*.{name}"):
                 event = decode_event(message.data)
                 if event is not None:
                     campaign_id = event.campaign_id
                     views.setdefault(campaign_id, CampaignView(campaign_id)).see(event)
-        deleted = subjects.event(self.tenant, "*", "*", events.DELETE_RESULT)
-        for message in await direct.last_of_each(self.bus, Stream.EVENTS, deleted):
+        for message in await told.events(self.bus, f"*.*.{events.DELETE_RESULT}"):
             views.pop(message.subject.split(".")[3], None)
         return list(views.values())
 

@@ -16,12 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bus import servers, settings
+from bus import disk, servers, settings
 from bus.artifacts import Artifacts
 from bus.connection import connected
 from bus.records import Records
 from bus.worker.folder import discover
 from bus.worker.needs import any_of, lacking
+from contracts.disk import DiskRecord
 from contracts.errors import AdgenxError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
@@ -136,7 +137,9 @@ async def _bus(found: Settings) -> list[Finding]:
     try:
         async with connected(impatient(found), "adgenx-doctor") as bus:
             findings = [Finding("bus", "ok", f"answers at {found.nats_url}")]
-            unsettled = [await _dead_jobs(bus), await _dead_deliveries(bus)]
+            if found.of_tenant:  # the rest is the operator's to know
+                return findings
+            unsettled = [await _room(bus), await _dead_jobs(bus), await _dead_deliveries(bus)]
             records = await Records(bus, Bucket.SERVICES, ServiceRecord).under()
     except AdgenxError as error:
         if os.environ.get("ADGENX_NATS_URL"):  # somebody else's: `adgenx run` will not start one
@@ -147,6 +150,23 @@ async def _bus(found: Settings) -> list[Finding]:
         best[worker.manifest.name] = worker
     findings += [_service(best[name]) for name in sorted(best)]
     return findings + unsettled
+
+
+async def _room(bus: Bus) -> Finding:
+    """Say what the observers have measured, and whether new work is refused."""
+    words = {r.key: r.value for r in await Records(bus, Bucket.DISKS, DiskRecord).under()}
+    full = disk.full(words, time.time())
+    if full is not None:
+        return Finding("room", "bad", full.message, "make room: delete campaigns, or add space")
+    volumes = [volume for word in words.values() for volume in word.volumes]
+    fullest = max(volumes, key=lambda v: v.used_percent, default=None)
+    if fullest is None:
+        return Finding("room", "note", "nobody has measured yet", "is the observer running?")
+    detail = f"{fullest.name} is the fullest: {fullest.used_percent:.0f} %"
+    if fullest.used_percent > disk.WARN_PERCENT:
+        remedy = "make room before new work is refused: `adgenx gc`, ADGENX_RETENTION_DAYS"
+        return Finding("room", "note", detail, remedy)
+    return Finding("room", "ok", detail)
 
 
 async def _dead_jobs(bus: Bus) -> Finding:

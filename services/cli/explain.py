@@ -14,12 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bus import direct
-from contracts import events, subjects
+from contracts import events
 from contracts.errors import InvalidRequestError, UnknownIdError
 from contracts.events import Candidate, GenerationRequest, GenerationResult
 from contracts.identity import NO_CAMPAIGN, check_id, is_id
-from contracts.subjects import Stream
+from services.cli import told
 from services.cli.client import Client, decode_event
 from services.cli.exit_status import ExitStatus
 from services.cli.reach import reached
@@ -69,19 +68,17 @@ async def find_request(bus: Bus, name: str, campaign_id: str) -> tuple[str, str]
     `name` is the request's id, or, where its campaign is given, the name of the step. Raises
     InvalidRequestError where several campaigns have one of that id.
     """
-    tenant = bus.settings.tenant
     if campaign_id:
         check_id(campaign_id, "campaign")
         steps = (await Client(bus).view(campaign_id)).steps.values()
         name = next((s.summary.request_id for s in steps if s.summary.step == name), name)
         if not is_id(name):
             return None
-    pattern = subjects.event(tenant, campaign_id or "*", name, events.ACCEPTED)
-    told = await direct.last_of_each(bus, Stream.EVENTS, pattern)
-    if not told:  # what could never be accepted has a result all the same
-        everything = subjects.request_events(tenant, campaign_id or "*", name)
-        told = await direct.last_of_each(bus, Stream.EVENTS, everything)
-    where = {m.subject.split(".", _EVENT_PARTS - 1)[3] for m in told} - {name}
+    below = f"{campaign_id or '*'}.{name}"
+    found = await told.events(bus, f"{below}.{events.ACCEPTED}")
+    if not found:  # what could never be accepted has a result all the same
+        found = await told.events(bus, f"{below}.>")
+    where = {m.subject.split(".", _EVENT_PARTS - 1)[3] for m in found} - {name}
     if len(where) > 1:
         raise InvalidRequestError(
             f"{', '.join(sorted(where))} have a request {name}: name one with --campaign",
@@ -91,11 +88,10 @@ async def find_request(bus: Bus, name: str, campaign_id: str) -> tuple[str, str]
 
 
 async def _story(bus: Bus, campaign_id: str, request_id: str) -> Story:
-    pattern = subjects.request_events(bus.settings.tenant, campaign_id, request_id)
-    found = await direct.last_of_each(bus, Stream.EVENTS, pattern)
-    told = [decode_event(m.data) for m in found if ".conflict." not in m.subject]
-    asked = next((e for e in told if isinstance(e, GenerationRequest)), None)
-    result = next((e for e in told if isinstance(e, GenerationResult)), None)
+    stored = await told.events(bus, f"{campaign_id}.{request_id}.>")
+    found = [decode_event(m.data) for m in stored if ".conflict." not in m.subject]
+    asked = next((e for e in found if isinstance(e, GenerationRequest)), None)
+    result = next((e for e in found if isinstance(e, GenerationResult)), None)
     return Story(campaign_id, request_id, asked, result)
 
 

@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _campaign_commands(commands)
     _machine_commands(commands)
     _retention_commands(commands)
+    _life_commands(commands)
     _webhook_commands(commands)
     _dead_commands(commands)
     _governing_commands(commands)
@@ -119,6 +120,12 @@ def _machine_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     _add(commands, "down", _command("machine", "down"), "end the appliance on this machine")
     doctor = _add(commands, "doctor", _command("doctor", "doctor"), "say what works and what lacks")
     _json(doctor)
+    health = _add(commands, "health", _command("health", "health"), "say how the box is")
+    _json(health)
+    health.add_argument("--strict", action="store_true", help="fail if it is degraded, too")
+    update = _add(commands, "update", _command("update", "check"), "look for a newer release")
+    update.add_argument("--check", action="store_true", required=True, help="look, and say")
+    _json(update)
     top = _add(commands, "top", _command("top", "top"), "show what happens on the bus now")
     top.add_argument("--once", action="store_true", help="look once, print it and end")
     top.add_argument("--json", action="store_true", help="look once, as one JSON object")
@@ -138,6 +145,43 @@ def _retention_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     which.add_argument("--now", action="store_true", help="sweep at once, and wait for it")
     which.add_argument("--dry-run", action="store_true", help="count only, change nothing")
     _json(gc)
+
+
+def _life_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
+    provision = _add(
+        commands, "provision", _command("provision", "provision"), "make streams and the bucket"
+    )
+    _json(provision)
+
+    backup = _add(commands, "backup", _command("backup", "backup"), "take a backup, or verify one")
+    backup.add_argument("words", metavar="[verify|list] DIR", nargs="+", help="a folder of backups")
+    backup.add_argument(
+        "--keep", type=int, default=0, metavar="N", help="remove older ones beyond the newest N"
+    )
+    _json(backup)
+
+    restore = _add(commands, "restore", _command("backup", "restore"), "bring a backup back")
+    restore.add_argument("folder", metavar="DIR", help="a folder of backups, or one of them")
+    restore.add_argument(
+        "--force", action="store_true", help="replace what is there; without it, it must be empty"
+    )
+    _json(restore)
+
+    scrub = _add(commands, "scrub", _command("scrub", "scrub"), "compare stored files, hashes")
+    scrub.add_argument(
+        "--seconds", type=float, default=0.0, help="stop after so long; the next one goes on"
+    )
+    scrub.add_argument(
+        "--rate", type=float, default=32.0, metavar="MIB", help="read at most so much a second"
+    )
+    scrub.add_argument("--again", action="store_true", help="begin at the beginning")
+    _json(scrub)
+
+    support = _add(commands, "support", _command("support", "support"), "collect facts for help")
+    support.add_argument("--out", metavar="FILE", default="", help="where it goes: a .tar.gz")
+    support.add_argument(
+        "--with-briefs", action="store_true", help="briefs and prompts too, which it leaves out"
+    )
 
 
 def _group(commands: Any, name: str, summary: str) -> Any:  # noqa: ANN401 - see _add

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from appliance.roles import ROLES as NO_MODELS
 from bus import embedded, settings
 from bus.connection import Bus, connected
 from bus.records import Records
@@ -24,7 +25,6 @@ from contracts.errors import BusUnavailableError, TransientError
 from contracts.manifest import ServiceRecord, ServiceState
 from contracts.subjects import Bucket
 from services.cli.appliance import ALREADY_RUNNING, service_commands
-from services.cli.appliance import ROLES as NO_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -56,8 +56,13 @@ class Message(NamedTuple):
     stored_at: float
 
 
-async def take_brief(world: World, message: Message) -> str | None:
-    """Take a brief in; return the key of its campaign, or None if its ids are unusable."""
+async def take_brief(
+    world: World, message: Message, refused: AdgenxError | None = None
+) -> str | None:
+    """Take a brief in; return the key of its campaign, or None if its ids are unusable.
+
+    `refused`: why nothing new is accepted now. What was accepted before is not touched by it.
+    """
     try:
         ids = _campaign_ids(message.subject)
     except InvalidIdError as error:
@@ -67,6 +72,8 @@ async def take_brief(world: World, message: Message) -> str | None:
         return None
     key = campaign_key(ids.tenant, ids.campaign_id)
     wanted = understand(message.data, RunCampaign, ids.tenant, ids.campaign_id, message.stored_at)
+    if refused is not None and wanted.error is None:
+        wanted = wanted._replace(error=refused.info())
     try:
         record = await _accept(world, key, ids, wanted, message.stored_at)
     except ConflictError as error:
@@ -102,7 +109,9 @@ async def _accept(
         record = current.record
         if record.state is CampaignState.DELETED:
             raise _gone()
-        if record.brief_hash in ("", wanted.brief_hash):  # cancelled before it came, or a repeat
+        again = _was_put_off(record) and at > record.accepted_at and not record.delete_wanted
+        # Cancelled before it came, or a repeat.
+        if record.brief_hash in ("", wanted.brief_hash) and not again:
             return record
         if record.delete_wanted:
             raise _gone()
@@ -132,6 +141,11 @@ def _was_refused(record: CampaignRecord) -> bool:
     return record.state is CampaignState.FAILED and record.plan is None
 
 
+def _was_put_off(record: CampaignRecord) -> bool:
+    """Say whether it was refused for a reason that passes: asked again, it may be accepted."""
+    return _was_refused(record) and record.error is not None and record.error.retryable
+
+
 async def _announce(world: World, key: str, record: CampaignRecord) -> None:
     """Tell what was accepted, then open it: from here on the sweep knows it."""
     words = []
@@ -141,14 +155,16 @@ async def _announce(world: World, key: str, record: CampaignRecord) -> None:
     await world.put_open(key, record.revision)
 
 
-async def take_rerun(world: World, ids: ControlSubject, message: Message) -> str:
-    """Take a re-run in and answer it; return the campaign's key."""
+async def take_rerun(
+    world: World, ids: ControlSubject, message: Message, refused: AdgenxError | None = None
+) -> str:
+    """Take a re-run in and answer it; return the campaign's key. `refused` as for a brief."""
     campaign_id, base = ids.ids[0], _base(ids.ids[1])
     key = campaign_key(ids.tenant, campaign_id)
     wanted = understand(
         message.data, RerunCampaign, ids.tenant, campaign_id, message.stored_at, base
     )
-    record, error = await _rerun(world, key, base, wanted, message.stored_at)
+    record, error = await _rerun(world, key, base, wanted, message.stored_at, refused)
     if record is not None:
         await _announce(world, key, record)
     status = "unknown" if isinstance(error, UnknownIdError) else "refused" if error else "done"
@@ -164,7 +180,12 @@ def _base(text: str) -> int:
 
 
 async def _rerun(
-    world: World, key: str, base: int, wanted: Wanted, at: float
+    world: World,
+    key: str,
+    base: int,
+    wanted: Wanted,
+    at: float,
+    refused: AdgenxError | None,
 ) -> tuple[CampaignRecord | None, AdgenxError | ErrorInfo | None]:
     """Return the record of the new revision, or why there is none."""
     for _ in range(_ATTEMPTS):
@@ -181,8 +202,10 @@ async def _rerun(
             return None, ConflictError(
                 f"the newest revision is {record.revision}, not {base}", field="base_revision"
             )
-        if wanted.error is not None and not record.state.terminal:
-            return None, wanted.error  # a bad brief must not stop a good one that is under way
+        # A bad brief must not stop a good one that is under way.
+        why = refused or (wanted.error if not record.state.terminal else None)
+        if why is not None:
+            return None, why
         following = await _next_revision(world, key, current, wanted, at)
         if following is not None:
             return following, None

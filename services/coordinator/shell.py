@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import consume, telemetry, topology, tracing
+from bus import consume, disk, telemetry, topology, tracing
 from contracts import subjects
 from contracts.errors import InvalidIdError, TransientError
 from contracts.identity import NO_CAMPAIGN, check_id
@@ -22,6 +22,7 @@ from services.coordinator.world import World
 if TYPE_CHECKING:
     from bus.connection import Bus
     from bus.consume import Delivery
+    from bus.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +31,8 @@ SERVICE = "coordinator"
 
 SWEEP_SECONDS = 15.0
 IN_FLIGHT = 64
+PULSE_SECONDS = 300.0
+"""Between two campaigns of a sweep; where NATS is away, every call of a look runs out of time."""
 
 
 class Desk:
@@ -74,7 +77,7 @@ class Coordinator:
 
     async def run(self) -> None:
         """Serve until the bus is stopping."""
-        await topology.ensure(self._bus)
+        await topology.expect(self._bus)
         for stream, filters in (
             (Stream.REQUESTS, subjects.brief_patterns()),
             (Stream.CONTROL, subjects.campaign_command_patterns()),
@@ -96,7 +99,8 @@ class Coordinator:
         await consume.consume(self._bus, stream, SERVICE, handle, in_flight=IN_FLIGHT)
 
     async def _on_brief(self, delivery: Delivery) -> None:
-        key = await reception.take_brief(self._world, _message(delivery))
+        refused = await disk.refusal(self._bus)
+        key = await reception.take_brief(self._world, _message(delivery), refused)
         await consume.ack(self._bus, delivery)
         if key is not None:
             await self._desk.look(key)
@@ -111,7 +115,8 @@ class Coordinator:
             await consume.ack(self._bus, delivery)
             return
         if ids.verb is Verb.RERUN:
-            key = await reception.take_rerun(self._world, ids, _message(delivery))
+            refused = await disk.refusal(self._bus)
+            key = await reception.take_rerun(self._world, ids, _message(delivery), refused)
         elif ids.verb is Verb.DELETE:
             key = await reception.take_delete(
                 self._world, ids.tenant, ids.ids[0], delivery.stored_at
@@ -140,13 +145,19 @@ class Coordinator:
 
     async def _sweep(self) -> None:
         """Look at every open campaign now and then: whatever was missed is found here."""
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as pulse:
+            await self._sweeps(pulse)
+
+    async def _sweeps(self, pulse: Pulse) -> None:
         stopping = self._bus.stopping
         while not stopping.is_set():
+            pulse.touch()
             with contextlib.suppress(TransientError):
                 for key in await self._world.open_keys():
                     if stopping.is_set():
                         return
                     await self._glance(key)
+                    pulse.touch()
             self._woken.clear()
             waits = {
                 asyncio.create_task(stopping.wait()),

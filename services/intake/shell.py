@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bus import gate
+from bus import disk, gate
 from bus.artifacts import HashMismatchError
 from bus.consume import Delivery, ack, consume
 from bus.records import Record, Records
@@ -43,10 +43,12 @@ from contracts.subjects import Bucket, ControlSubject, Stream, Verb
 from services.intake import answers
 from services.intake.answers import Word
 from services.intake.sandbox import inspect
+from services.intake.telling import Teller
 
 if TYPE_CHECKING:
     from bus.artifacts import Artifacts
     from bus.connection import Bus
+    from bus.pulse import Pulse
     from services.intake.cleaned import Clean
 
 log = structlog.get_logger(__name__)
@@ -57,6 +59,8 @@ SWEEP_SECONDS = 1.0
 IDLE_SECONDS = 10.0
 """Between two looks for uploads that another intake promised before it ended."""
 CHILDREN = 2
+PULSE_SECONDS = 3600.0
+"""A round ends when each of its uploads is fetched, cleaned and stored, two at a time."""
 
 
 class Intake:
@@ -77,6 +81,7 @@ class Intake:
         wait = self._bus.settings.ack_wait_seconds
         wanted = durable(DURABLE, subjects.asset_command_patterns(), ack_wait_seconds=wait)
         await ensure_consumer(self._bus, Stream.CONTROL, wanted)
+        await Teller(self._bus).start()
         async with asyncio.TaskGroup() as group:
             sweeps = group.create_task(self._sweeps())
             await consume(self._bus, Stream.CONTROL, DURABLE, self._commanded, in_flight=IN_FLIGHT)
@@ -98,6 +103,9 @@ class Intake:
         try:
             command: UploadAsset = decode_input(delivery.data, UploadAsset)
             answers.check_upload(command)
+            await self._refuse_if_full(f"{control.tenant}.{upload_id}")
+        except TransientError:
+            raise
         except AdgenxError as error:
             return answers.upload_refused(
                 control.tenant, upload_id, error.info(), delivery.stored_at
@@ -109,6 +117,12 @@ class Intake:
             staging_key(control.tenant, upload_id), answers.UPLOAD_SECONDS
         )
         return answers.upload_link(record, url, delivery.stored_at)
+
+    async def _refuse_if_full(self, key: str) -> None:
+        """Raise StorageFullError if there is no room, unless this very upload was promised."""
+        full = await disk.refusal(self._bus)
+        if full is not None and await self._uploads.get(key) is None:
+            raise full
 
     async def _link(self, control: ControlSubject, delivery: Delivery) -> Word:
         [link_id] = control.ids
@@ -127,7 +141,12 @@ class Intake:
         return answers.link(control.tenant, link_id, url, now + command.expires_seconds, now)
 
     async def _sweeps(self) -> None:
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as pulse:
+            await self._sweep_on(pulse)
+
+    async def _sweep_on(self, pulse: Pulse) -> None:
         while True:
+            pulse.touch()
             pending = 0
             try:
                 records = await self._uploads.under()

@@ -39,6 +39,8 @@ TICK_SECONDS = 1.0
 REWRITE_SECONDS = 5.0
 """A record of somebody loaded is at most so old: its moments of expiry stay ahead of the clock."""
 AGAIN_SECONDS = 1.0
+PULSE_SECONDS = 60.0
+"""A tick asks the driver, which may hang, and the server, which may be away for a while."""
 
 _ask = msgspec.json.Decoder(LeaseAsk)
 
@@ -72,11 +74,13 @@ class Manager:
         subscription = await self._bus.nc.subscribe(subjects.lease_pattern(), cb=self._heard)
         log.info("manager.started", device=self._device, leases=len(self._written.leases))
         await self._call_all()
-        while not self._bus.stopping.is_set():
-            await self._tick()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._bus.stopping.wait()
+        with self._bus.pulses.of("tick", PULSE_SECONDS) as pulse:
+            while not self._bus.stopping.is_set():
+                pulse.touch()
+                await self._tick()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_SECONDS):
+                        await self._bus.stopping.wait()
         await subscription.unsubscribe()
 
     async def _recall(self) -> None:

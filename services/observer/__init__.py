@@ -1,1 +1,1 @@
-"""Watches the bus and shows what it sees to Prometheus. Writes nothing."""
+"""Watches the bus, shows what it sees to Prometheus, and says whether there is room for more."""

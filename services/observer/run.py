@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 
 from bus import service
+from services.observer.health_page import HealthPage
 from services.observer.shell import SERVICE, Observer
 
 
 def main() -> int:
     """Return the process's exit status."""
-    return service.run(SERVICE, lambda bus, _: Observer(bus).run(), traced=False)
+    page = HealthPage()
+    return service.run(
+        SERVICE, lambda bus, _: Observer(bus, page).run(), traced=False, opened=page.opened
+    )
 
 
 if __name__ == "__main__":

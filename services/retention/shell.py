@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bus.artifacts import Artifacts
     from bus.connection import Bus
+    from bus.pulse import Pulse
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ FIRST_SECONDS = 60.0
 """After the start: whoever starts an appliance wants something else first."""
 LOOK_SECONDS = 10.0
 """How often a purge that had to wait, or a wish that was not heard, is looked at."""
+PULSE_SECONDS = 600.0
+"""Between two pages of a sweep, and between two looks."""
 REST_SECONDS = 0.005
 """Between two pages: a sweep never takes more than its share of the server."""
 
@@ -51,7 +54,8 @@ class Retention:
         self._bus = bus
         self._clock = clock
         self._first_seconds = first_seconds
-        self._sweep = Sweep(Tools(bus, artifacts, clock, _rest))
+        self._sweep = Sweep(Tools(bus, artifacts, clock, self._rest))
+        self._pulse: Pulse | None = None
         self._states = Records(bus, Bucket.RETENTION, SweepState)
         self._wishes = Records(bus, Bucket.RETENTION, SweepWanted)
         self._campaigns = Records(bus, Bucket.CAMPAIGNS, CampaignRecord)
@@ -76,8 +80,13 @@ class Retention:
             await work
 
     async def _work(self) -> None:
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as self._pulse:
+            await self._turns()
+
+    async def _turns(self) -> None:
         next_at = await self._first()
         while True:
+            self._touch()
             next_at = await self._turn(next_at)
             left = max(0.0, min(LOOK_SECONDS, next_at - self._clock()))
             with contextlib.suppress(TimeoutError):
@@ -135,6 +144,10 @@ class Retention:
     async def _heard_wish(self, _: Msg) -> None:
         self._news.set()
 
+    async def _rest(self) -> None:
+        self._touch()
+        await asyncio.sleep(REST_SECONDS)
 
-async def _rest() -> None:
-    await asyncio.sleep(REST_SECONDS)
+    def _touch(self) -> None:
+        if self._pulse is not None:
+            self._pulse.touch()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from bus import metrics, telemetry, tracing
+from bus import disk, metrics, telemetry, tracing
 from bus.consume import Delivery, ack, consume
 from bus.direct import last_of_each
 from bus.leftovers import Gleaner
@@ -30,7 +30,8 @@ from bus.listing import subjects_in
 from bus.records import Records, stream_of, subject_of
 from bus.topology import durable, ensure_consumer
 from contracts import subjects
-from contracts.errors import TransientError
+from contracts.disk import DiskRecord
+from contracts.errors import StorageFullError, TransientError
 from contracts.governance import BreakerRecord, FlagRecord
 from contracts.jobs import CacheClaim, JobRecord, JobState, Run, RunState
 from contracts.operating import (
@@ -44,6 +45,7 @@ from contracts.operating import (
 from contracts.subjects import Bucket, Stream, Verb
 from services.router.admission import Message
 from services.router.advance import Advancer, Governance
+from services.router.board import Board
 from services.router.breakers import Breakers
 from services.router.budgets import Budgets
 from services.router.caching import Cache, parse_ttl
@@ -63,7 +65,7 @@ from services.router.relief import Relief
 from services.router.sharing import Shared
 from services.router.stores import ServerStores
 from services.router.sweep import Sweeper
-from services.router.taking import Taken, Taker
+from services.router.taking import Rules, Taken, Taker
 from services.router.turning_off import begun_no_more
 
 if TYPE_CHECKING:
@@ -77,10 +79,10 @@ DURABLE = "router"
 """Shared by all routers: the server gives each message to one of them."""
 IN_FLIGHT = 64
 DIRECTORY_SECONDS = 2.0
-GLEANING_SECONDS = 15.0
-"""Between two looks for what a full disk has left over; the second one removes it."""
-VIEW_SECONDS = 0.05
-"""How old the picture of the services may be that a job is decided with."""
+PULSE_SECONDS = 120.0
+"""Without NATS a refresh takes as long as its calls have patience."""
+GLEANING_SECONDS = 15.0  # between two looks for what a full disk has left; the second removes it
+VIEW_SECONDS = 0.05  # how old the picture of the services may be that a job is decided with
 SETTLE_SECONDS = 2.0
 SETTLE_ALL_EVERY = 300
 OPERATIONS = subjects.operation("")
@@ -102,6 +104,7 @@ class Router:
         self._breakers = Breakers(Records(bus, Bucket.BREAKERS, BreakerRecord))
         disabled = bus.settings.disabled_services
         self._flags = Flags(Records(bus, Bucket.FLAGS, FlagRecord), disabled, self._look_at_all)
+        self._disks = Board(Records(bus, Bucket.DISKS, DiskRecord))
         self._floor = Floor(
             self._directory.announced, room=self._breakers.room, probe=self._breakers.probe
         )
@@ -129,7 +132,7 @@ class Router:
             self._landscape,
             self._herald,
             self._budgets.closed,
-            webhook_private=bus.settings.webhook_private,
+            rules=Rules(bus.settings.webhook_private, self._full),
         )
         self._canceller = Canceller(stores, self._asked, self._doubt)
         self._all_canceller = AllCanceller(bus, self._canceller.cancel, stores.publish_once)
@@ -182,12 +185,16 @@ class Router:
             self._view = (now, landscape)
         return self._view[1]
 
+    def _full(self) -> StorageFullError | None:
+        return disk.full(self._disks.values, time.time())
+
     async def run(self) -> None:
         """Work until the bus is stopping, then finish what is in hand."""
         await self._ensure()
         await self._directory.refresh()
         await self._flags.refresh()
         await self._breakers.refresh()
+        await self._disks.refresh()
         self._bus.on_reconnect(self._reconnected)
         async with asyncio.TaskGroup() as group:
             sources = [
@@ -203,6 +210,7 @@ class Router:
                 group.create_task(self._settle_budgets()),
                 group.create_task(self._flags.keep_up(self._looked_anew)),
                 group.create_task(self._breakers.keep_up(self._looked_anew)),
+                group.create_task(self._disks.keep_up(lambda: None)),
             ]
             await asyncio.wait(sources)
             for loop in loops:
@@ -351,11 +359,13 @@ class Router:
 
     async def _look_around(self) -> None:
         """Keep the directory fresh; a service that came or went is a reason to sweep."""
-        while True:
-            await asyncio.sleep(DIRECTORY_SECONDS)
-            with contextlib.suppress(TransientError):
-                if await self._directory.refresh():
-                    self._looked_anew()
+        with self._bus.pulses.of("directory", PULSE_SECONDS) as pulse:
+            while True:
+                pulse.touch()
+                await asyncio.sleep(DIRECTORY_SECONDS)
+                with contextlib.suppress(TransientError):
+                    if await self._directory.refresh():
+                        self._looked_anew()
 
     async def _glean(self) -> None:
         """Remove what was left over in the work queues; its job may have to be published anew."""

@@ -31,6 +31,7 @@ from services.router.admission import Message
 
 if TYPE_CHECKING:
     from bus.connection import Bus
+    from bus.pulse import Pulse
     from services.router.desk import Desk
     from services.router.floor import Floor
 
@@ -47,6 +48,8 @@ ROUND = 512
 """Jobs looked at between two counts of JOBS."""
 COUNT_SECONDS = 0.25
 """How often JOBS is counted while somebody waits for a place in it."""
+PULSE_SECONDS = 300.0
+"""A round looks at ROUND jobs at most; where NATS is away, every call runs out of time."""
 WIDTH = 32
 """Jobs looked at side by side."""
 
@@ -86,8 +89,13 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep every few seconds, and count JOBS more often while it is crowded."""
+        with self._bus.pulses.of("sweep", PULSE_SECONDS) as pulse:
+            await self._run(pulse)
+
+    async def _run(self, pulse: Pulse) -> None:
         next_at = time.monotonic()
         while True:
+            pulse.touch()
             crowded = bool(self._floor.crowded)
             pause = COUNT_SECONDS if crowded else SWEEP_SECONDS
             pause = 0.0 if self._left else min(pause, next_at - time.monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -17,6 +17,7 @@ from contracts.errors import (
     DisabledError,
     InvalidIdError,
     NoProviderError,
+    StorageFullError,
     UrlNotAllowedError,
 )
 from contracts.identity import NO_CAMPAIGN
@@ -38,6 +39,19 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_SECONDS = 30.0
 """A service that is just starting is waited for; after that the request fails."""
+
+
+def _room() -> None:
+    return None
+
+
+class Rules(NamedTuple):
+    """What this router goes by: whether webhooks may be private addresses, and `full`, which says
+    why no new work is taken in for want of room.
+    """
+
+    webhook_private: bool = False
+    full: Callable[[], StorageFullError | None] = _room
 
 
 class Taken(Enum):
@@ -63,15 +77,17 @@ class Taker:
         closed: Callable[[str, str], Awaitable[bool]],
         clock: Callable[[], float] = time.time,
         *,
-        webhook_private: bool = False,
+        rules: Rules = Rules(),  # noqa: B008 - immutable
     ) -> None:
-        self._webhook_private = webhook_private
+        self._full = rules.full
+        self._webhook_private = rules.webhook_private
         self._closed = closed
         self._stores = stores
         self._memory = memory
         self._landscape = landscape
         self._herald = herald
         self._clock = clock
+        self._began_at = clock()
 
     async def take_in(self, message: Message) -> Taken:
         """Give a message its record; what cannot be done gets a terminal one."""
@@ -85,7 +101,11 @@ class Taker:
             job = admission.rejected_record(ids, message, error, self._clock())
             log.info("request.refused", subject=message.subject, code=error.code)
             return await self._record(job, ids, message)
-        refused = admission.expired(admitted, self._clock()) or self._unreachable(admitted.request)
+        refused = (
+            admission.expired(admitted, self._clock())
+            or self._unreachable(admitted.request)
+            or self._crowded(ids)
+        )
         if refused is not None:
             return await self._fail(admitted, ids, refused)
         return await self._route(admitted, ids)
@@ -101,12 +121,20 @@ class Taker:
                 return UrlNotAllowedError(f"webhook: {error.message}", field="webhook")
         return None
 
+    def _crowded(self, ids: RequestSubject) -> StorageFullError | None:
+        """Return why a request of its own is not taken in for want of room. Whatever belongs to a
+        campaign was accepted with it, and what has a record goes on by that.
+        """
+        return self._full() if ids.campaign_id == NO_CAMPAIGN else None
+
     async def _route(self, admitted: Admitted, ids: RequestSubject) -> Taken:
         request = admitted.request
         try:
             route = routing.choose(request, self._landscape())
         except NoProviderError as error:
-            if self._clock() - admitted.message.stored_at < PATIENCE_SECONDS:
+            # After a restart, or on a restored box, every service has yet to come.
+            since = max(admitted.message.stored_at, self._began_at)
+            if self._clock() - since < PATIENCE_SECONDS:
                 return await self._unserved(admitted, ids)
             return await self._fail(admitted, ids, error)
         except (DisabledError, BudgetExceededError) as error:

@@ -39,6 +39,7 @@ from services.webhooks.schedule import Reply
 if TYPE_CHECKING:
     from bus.connection import Bus
     from bus.exchange import Exchange
+    from bus.pulse import Pulse
     from bus.webhook_keys import Keyring
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,9 @@ LEASE_TIMEOUTS = 3.0
 """A claim holds for so many timeouts; then whoever held it counts as dead."""
 ANSWER_BYTES = 64 * 1024
 SWEEP_SECONDS = 30.0
+IDLE_SECONDS = 15.0
+"""It comes round so often although nothing is due."""
+PULSE_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
 """After the server did not answer."""
 DELIVERED_KEPT_SECONDS = 3600.0
@@ -95,7 +99,8 @@ class Sender:
         """Send until the bus is stopping, then finish what is under way."""
         helpers = [asyncio.create_task(self._sweeps()), asyncio.create_task(self._stop())]
         try:
-            await self._begin_what_is_due()
+            with self._bus.pulses.of("sender", PULSE_SECONDS) as pulse:
+                await self._begin_what_is_due(pulse)
         finally:
             for helper in helpers:
                 helper.cancel()
@@ -105,17 +110,18 @@ class Sender:
         await self._bus.stopping.wait()
         self._woken.set()
 
-    async def _begin_what_is_due(self) -> None:
+    async def _begin_what_is_due(self, pulse: Pulse) -> None:
         while not self._bus.stopping.is_set():
+            pulse.touch()
             self._woken.clear()
             for key in self._agenda.take(self._clock()):
                 task = asyncio.create_task(self._one(key))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             at = self._agenda.next_at()
-            pause = None if at is None else max(at - self._clock(), 0.0)
+            pause = IDLE_SECONDS if at is None else max(at - self._clock(), 0.0)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(min(pause, IDLE_SECONDS)):
                     await self._woken.wait()
 
     async def _one(self, key: str) -> None:

@@ -1,8 +1,12 @@
-"""Servers for the tests of this folder, and waiting for what happens in them."""
+"""Servers for the tests of this folder, and waiting for what happens in them.
+
+They are child processes, or with ADGENX_TEST_SERVERS=containers containers of our image.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from bus.ports import claim
-from bus.servers import NatsServer
+from bus.servers import NatsServer, Server
 from bus.settings import Secret, Settings, load
 
 PATIENCE_SECONDS = 20.0
+CONTAINED = os.environ.get("ADGENX_TEST_SERVERS", "") == "containers"
 
 
 async def eventually(
@@ -43,4 +48,24 @@ def make_nats(folder: Path, *, sync_always: bool = False) -> tuple[NatsServer, S
         publish_timeout_seconds=2.0,
         drain_seconds=5.0,
     )
-    return NatsServer(folder, settings, port=port, sync_always=sync_always), settings
+    server = NatsServer(folder, settings, port=port, sync_always=sync_always)
+    contain(server, folder)
+    return server, settings
+
+
+def contain(server: Server, folder: Path) -> None:
+    """Let a server that was not started yet run in a container, if that is asked for."""
+    if CONTAINED:
+        from bus_containers import ContainerProcess  # noqa: PLC0415 - only where Docker is
+
+        server.process = ContainerProcess(server.name, folder, server.process.argv)
+
+
+def throw_away(server: Server) -> None:
+    """End a server whose data nobody needs: there is no need to close it in order."""
+    server.process.kill()
+    if CONTAINED:
+        from bus_containers import ContainerProcess  # noqa: PLC0415 - the same
+
+        assert isinstance(server.process, ContainerProcess)
+        server.process.remove()

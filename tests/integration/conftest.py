@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from bus_servers import base_settings, make_nats
+from bus_servers import base_settings, contain, make_nats, throw_away
 from worker_fake import write_service
 from worker_rig import Rig, worker_settings
 
@@ -37,7 +37,7 @@ async def nats_server(tmp_path: Path) -> AsyncIterator[NatsServer]:
     server, _ = make_nats(tmp_path / "nats-server")
     await server.start()
     yield server
-    server.process.kill()  # the store is thrown away: no need to close it in order
+    throw_away(server)
 
 
 @pytest.fixture
@@ -65,10 +65,11 @@ def _start_s3(folder: Path, settings: Settings) -> S3Server:
         )
         keys = [secrets.token_hex(16) for _ in range(4)]
         server = S3Server(folder, keyed, ports=ports, signing_keys=keys, volume_mib=VOLUME_MIB)
+        contain(server, folder)
         try:
             asyncio.run(server.start())
         except ServerError:
-            server.process.kill()
+            throw_away(server)
             if attempt + 1 == PORT_ATTEMPTS:
                 raise
             continue
@@ -92,7 +93,7 @@ def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         return
     server = _start_s3(folder, settings)
     yield server._settings
-    server.process.kill()
+    throw_away(server)
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ def test_folders_follow_the_xdg_rules(tmp_path: Path) -> None:
     assert load({"XDG_DATA_HOME": "relative", "HOME": "/h"}).data_dir.is_relative_to("/h")
     given = load({"HOME": "/h", "ADGENX_DATA_DIR": str(tmp_path)})
     assert given.spool_dir == tmp_path / "spool"
-    assert given.store_dir == tmp_path / "s3"
+    assert given.store_root == tmp_path / "s3"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from bus import consume
 from bus.consume import Delivery
+from bus.pulse import Pulses
 
 pytestmark = pytest.mark.unit
 
@@ -51,6 +52,7 @@ async def test_a_connection_that_breaks_ends_no_consumer(monkeypatch: pytest.Mon
     reconnected: list[object] = []
     bus = SimpleNamespace(
         nc=nc,
+        pulses=Pulses(),
         stopping=nc.asked,
         on_reconnect=reconnected.append,
         forget_reconnect=reconnected.remove,

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from bus import embedded
+from bus.full_disk import Disk
 from bus.servers import Server
 
 pytestmark = pytest.mark.unit
@@ -33,7 +34,7 @@ class OneServer:
         self.restarted.set()
 
 
-class FullAfterTheStart(embedded.Disk):
+class FullAfterTheStart(Disk):
     """A disk that fills as soon as the server is back, and has room a look later."""
 
     def __init__(self, server: OneServer) -> None:
@@ -65,7 +66,7 @@ async def test_between_two_starts_it_waits(monkeypatch: pytest.MonkeyPatch) -> N
     looked = asyncio.Event()
     server = OneServer()
 
-    class Disk(embedded.Disk):
+    class Roomy(Disk):
         """A disk with room; says when it was looked at often enough."""
 
         looks = 0
@@ -78,7 +79,7 @@ async def test_between_two_starts_it_waits(monkeypatch: pytest.MonkeyPatch) -> N
                 looked.set()
             return False
 
-    keeper = asyncio.create_task(embedded._keep(cast("Server", server), Disk(Path())))
+    keeper = asyncio.create_task(embedded._keep(cast("Server", server), Roomy(Path())))
     async with asyncio.timeout(5):
         await looked.wait()
     keeper.cancel()

@@ -10,14 +10,16 @@ import pytest
 
 from contracts import schema
 from contracts.assets import UploadRecord
+from contracts.backup import BackupManifest
 from contracts.campaign import CampaignRecord, OpenEntry
+from contracts.disk import DiskRecord
 from contracts.envelope import ENVELOPE_FIELDS
 from contracts.governance import BreakerRecord, BudgetRecord, FlagRecord
 from contracts.jobs import Buried, CacheClaim, Job, JobRecord, Run
 from contracts.lease import DeviceRecord, LeaseAnswer, LeaseAsk
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
-from contracts.retention import SweepState, SweepWanted, TenantSweep
+from contracts.retention import ScrubState, SweepState, SweepWanted, TenantSweep
 from contracts.webhooks import DeliveryRecord, WebhookRecord
 
 pytestmark = pytest.mark.unit
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.unit
 GOLDEN = Path(__file__).parent.parent / "golden"
 MESSAGES = {str(kind.__struct_config__.tag): kind for kind in schema.messages()}
 RECORDS = {
+    "backup.v1": BackupManifest,
     "charge.v1": Charge,
     "lease_answer.v1": LeaseAnswer,
     "lease_ask.v1": LeaseAsk,
@@ -41,6 +44,8 @@ RECORDS = {
     "record.open_entry": OpenEntry,
     "record.run": Run,
     "record.service_record": ServiceRecord,
+    "record.disk_record": DiskRecord,
+    "record.scrub_state": ScrubState,
     "record.sweep_state": SweepState,
     "record.sweep_wanted": SweepWanted,
     "record.tenant_sweep": TenantSweep,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from bus.consume import Delivery
+from bus.pulse import Pulses
 from bus.settings import Settings
 from bus.worker.holding import Claim, Hold, Holding
 from contracts.jobs import Run, RunState
@@ -36,7 +37,9 @@ class _Nc:
 
 def bus_of(nc: _Nc) -> Any:  # noqa: ANN401 - as much of a Bus as is used
     settings = Settings(ack_wait_seconds=0.06)
-    return cast("Any", SimpleNamespace(nc=nc, settings=settings, stopping=asyncio.Event()))
+    return cast(
+        "Any", SimpleNamespace(nc=nc, settings=settings, stopping=asyncio.Event(), pulses=Pulses())
+    )
 
 
 def hold_of(owner: str) -> Hold:

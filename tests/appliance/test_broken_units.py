@@ -1,0 +1,92 @@
+"""A test of the test: a box that was broken on purpose fails the check that is there for it.
+
+`make appliance-test` (as root).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import checks
+import pytest
+from box import Box
+from checks import ROUTER
+from conftest import Boxes, unusable
+
+pytestmark = [
+    pytest.mark.appliance,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(bool(unusable()), reason=f"NOT CHECKED: {unusable()}"),
+]
+
+UNITS = "etc/systemd/system"
+HARDENING = f"{UNITS}/adgenx-.service.d/10-hardening.conf"
+PLAIN = f"{UNITS}/{ROUTER}"
+
+
+class Broken(NamedTuple):
+    """A file of the box, what to replace in it, by what, and the check that must fail then.
+
+    Without anything to replace the file is taken away.
+    """
+
+    file: str
+    old: str
+    new: str
+    check: Callable[[Box], None]
+
+
+MUTATIONS = {
+    "no-watchdog": Broken(
+        PLAIN, "WatchdogSec=60\n", "", partial(checks.watchdog_catches, unit=ROUTER)
+    ),
+    "no-restart": Broken(
+        PLAIN, "Restart=always", "Restart=no", partial(checks.comes_back, unit=ROUTER)
+    ),
+    "no-part-of": Broken(PLAIN, "PartOf=adgenx.target\n", "", checks.moves_with_the_target),
+    "no-order": Broken(
+        PLAIN,
+        "After=adgenx-nats.service adgenx-provision.service ",
+        "After=",
+        checks.starts_in_order,
+    ),
+    "no-secret": Broken("etc/adgenx/secrets/router/nats.nk", "", "", checks.everything_is_active),
+    "no-credential": Broken(
+        PLAIN,
+        "LoadCredential=nats.nk:/etc/adgenx/secrets/router/nats.nk\n",
+        "",
+        checks.everything_is_active,
+    ),
+    "not-wanted-by-the-target": Broken(
+        f"{UNITS}/adgenx.target.wants/{ROUTER}",
+        "",
+        "",
+        partial(checks.comes_back, unit=ROUTER),
+    ),
+    "no-hardening": Broken(HARDENING, "", "", checks.is_little_exposed),
+    "a-misspelt-key": Broken(PLAIN, "WatchdogSec=", "WatchdogSecs=", checks.reads_clean),
+}
+
+
+def break_it(box: Box, broken: Broken) -> None:
+    """Break a box that runs, and start it anew."""
+    file = box.machine.root / broken.file
+    if broken.old:
+        text = file.read_text(encoding="utf-8")
+        assert broken.old in text, f"{broken.file} does not say {broken.old!r}"
+        file.write_text(text.replace(broken.old, broken.new), encoding="utf-8")
+    else:
+        file.unlink()
+    box.machine.reboot()
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_box_is_noticed(boxes: Boxes, name: str) -> None:
+    broken = MUTATIONS[name]
+    with boxes(name) as box:
+        box.machine.boot()
+        break_it(box, broken)
+        with pytest.raises((AssertionError, TimeoutError)):
+            broken.check(box)
