@@ -56,27 +56,36 @@ def write(
     sheet: Sheet,
     sampling: Sampling,
     *,
-    visual: int,
+    visual: range,
     most: int,
     pick: Pick,
 ) -> Iterator[Written]:
     """Yield token after token, at most `most`; whoever has read enough stops reading.
 
-    `visual` is the id of the first visual token: what is below it is text.
+    `visual` are the ids of the visual tokens: what is below them is text.
     """
     rows = _Rows(model, prompt, most)
     logits = rows.read()
     for _ in range(most):
         coming = sheet.next()
-        guided = coming.kind is Kind.VISUAL
-        found = _guided(logits, sampling.guidance) if guided else logits[0]
-        scores = _filtered(_allowed(found, coming, visual), sheet, sampling)
+        scores = scores_of(logits, sheet, sampling, visual)
         token = pick(scores)
         yield Written(token, scores)
         sheet.write(token)
         # A picture's begin and end are told to both rows, as is all between.
         both = sheet.in_picture or coming.kind is not Kind.TEXT
         logits = rows.go_on(token, both=both)
+
+
+def scores_of(
+    logits: torch.Tensor, sheet: Sheet, sampling: Sampling, visual: range
+) -> torch.Tensor:
+    """Return the filtered scores (vocabulary,) of what comes next, from logits (2, vocabulary)."""
+    coming = sheet.next()
+    # Guidance is for visual tokens alone: text and layout are the first row's own.
+    guided = coming.kind is Kind.VISUAL
+    found = _guided(logits, sampling.guidance) if guided else logits[0]
+    return _filtered(_allowed(found, coming, visual), sheet, sampling)
 
 
 class _Rows:
@@ -138,7 +147,7 @@ def _guided(logits: torch.Tensor, guidance: float) -> torch.Tensor:
     return compared + guidance * (asked - compared)
 
 
-def _allowed(scores: torch.Tensor, coming: Next, visual: int) -> torch.Tensor:
+def _allowed(scores: torch.Tensor, coming: Next, visual: range) -> torch.Tensor:
     """Return the scores with -inf for what may not come next."""
     if coming.kind is Kind.LAYOUT:
         allowed = torch.full_like(scores, -math.inf)
@@ -147,9 +156,10 @@ def _allowed(scores: torch.Tensor, coming: Next, visual: int) -> torch.Tensor:
         return allowed
     allowed = scores.clone()
     if coming.kind is Kind.VISUAL:
-        allowed[:visual] = -math.inf
+        allowed[: visual.start] = -math.inf
+        allowed[visual.stop :] = -math.inf  # a model may be wider than its vocabulary
     else:
-        allowed[visual:] = -math.inf
+        allowed[visual.start :] = -math.inf
     return allowed
 
 

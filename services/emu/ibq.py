@@ -26,7 +26,7 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(_GROUPS, channels, eps=_EPSILON)
 
 
-class _Residual(nn.Module):
+class _Residual(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Two convolutions beside a shortcut."""
 
     def __init__(self, inside: int, outside: int) -> None:
@@ -45,7 +45,7 @@ class _Residual(nn.Module):
         return shortcut + h
 
 
-class _Attention(nn.Module):
+class _Attention(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Attention of one head over all pixels."""
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +65,7 @@ class _Attention(nn.Module):
         return x + mixed
 
 
-class _Down(nn.Module):
+class _Down(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
@@ -76,7 +76,7 @@ class _Down(nn.Module):
         return found
 
 
-class _Up(nn.Module):
+class _Up(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
@@ -87,7 +87,7 @@ class _Up(nn.Module):
         return found
 
 
-class _Level(nn.Module):
+class _Level(nn.Module):  # type: ignore[misc]  # torch has no types here
     """The blocks at one size, each with attention behind it where the size has some."""
 
     def __init__(self, inside: int, outside: int, *, blocks: int, attends: bool) -> None:
@@ -105,7 +105,7 @@ class _Level(nn.Module):
         return x
 
 
-class _Middle(nn.Module):
+class _Middle(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.block_1 = _Residual(channels, channels)
@@ -132,7 +132,7 @@ class _Shape:
         self.attends = [size in ddconfig["attn_resolutions"] for size in sizes]
 
 
-class _Encoder(nn.Module):
+class _Encoder(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, shape: _Shape) -> None:
         super().__init__()
         self.conv_in = nn.Conv2d(shape.colours, shape.first, 3, padding=1)
@@ -159,7 +159,7 @@ class _Encoder(nn.Module):
         return found
 
 
-class _Decoder(nn.Module):
+class _Decoder(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, shape: _Shape) -> None:
         super().__init__()
         inside = shape.widths[-1]
@@ -187,7 +187,7 @@ class _Decoder(nn.Module):
         return found
 
 
-class _Codebook(nn.Module):
+class _Codebook(nn.Module):  # type: ignore[misc]  # torch has no types here
     def __init__(self, codes: int, width: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(codes, width)
@@ -201,15 +201,13 @@ class IBQ(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' classes 
     config_name = "config.json"
     _supports_gradient_checkpointing = False
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]  # diffusers has no types here
     def __init__(
         self,
         embed_dim: int,
         n_embed: int,
         ddconfig: dict[str, Any],
-        beta: float = 0.25,
-        use_entropy_loss: bool = False,  # noqa: FBT001, FBT002 - the release's own configuration
-        cosine_similarity: bool = False,  # noqa: FBT001, FBT002 - the same
+        cosine_similarity: bool = False,  # noqa: FBT001, FBT002 - the release's own configuration
     ) -> None:
         super().__init__()
         if cosine_similarity:

@@ -66,6 +66,4 @@ def config_of(folder: Path) -> Qwen3Config:
 
 def load(manifest: Manifest, folder: Path) -> Qwen3ForCausalLM:
     """Load the released weights; raises WeightsError."""
-    return loading.load_model(
-        Qwen3ForCausalLM, manifest, folder=folder, config=config_of(folder)
-    )
+    return loading.load_model(Qwen3ForCausalLM, manifest, folder=folder, config=config_of(folder))

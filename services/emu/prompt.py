@@ -66,7 +66,7 @@ def prompt_of(
 
 
 def picture_ids(ids: Ids, codes: Codes) -> list[int]:
-    """Return a picture as tokens: its begin, its size, its rows with an end between two, its end."""
+    """Return a picture as tokens: begin, size, rows with an end between two, end."""
     rows = [[ids.visual + code for code in row] for row in codes]
     written = rows[0] + [token for row in rows[1:] for token in (ids.row_end, *row)]
     sized = size_ids(ids, Grid(len(codes), len(codes[0])))

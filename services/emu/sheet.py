@@ -124,7 +124,7 @@ def grid_for(
 
 
 def codes_of(ids: Ids, tokens: Sequence[int]) -> list[list[int]]:
-    """Return the codes of the last picture in what was written, row by row; of a part of it, too."""
+    """Return the codes of the last picture that was written, or begun, row by row."""
     start = len(tokens) - 1 - list(reversed(tokens)).index(ids.picture_sized)
     rows: list[list[int]] = [[]]
     for token in tokens[start + 1 :]:

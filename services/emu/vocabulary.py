@@ -26,7 +26,12 @@ _PATTERN = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _EXTRAS = 205
-_FIXED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{n}|>" for n in range(_EXTRAS)))
+_FIXED = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    *(f"<|extra_{n}|>" for n in range(_EXTRAS)),
+)
 
 PADDING = "<|endoftext|>"
 BEGIN = "<|extra_203|>"
@@ -61,7 +66,7 @@ class Vocabulary:
     """Text to ids and back. A special token is one where the program puts it, never in a text."""
 
     def __init__(self, ranks: dict[bytes, int], special: Iterable[str]) -> None:
-        """`special` are the ones of the second file, in its order."""
+        """Give each token its number; `special` are the ones of the second file, in its order."""
         names = (*_FIXED, *special)
         self.special = {name: len(ranks) + n for n, name in enumerate(names)}
         self._encoding = tiktoken.Encoding(
@@ -87,7 +92,7 @@ class Vocabulary:
         return self._encoding.n_vocab
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text; what looks like a special token in it is text like any other."""
+        """Return the ids of a text; what looks like a special token is text like any other."""
         return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text))
 
     def encode_marked(self, text: str) -> list[int]:
@@ -128,7 +133,7 @@ def _only(folder: Path, pattern: str) -> Path:
 
 
 def _ranks(path: Path) -> dict[bytes, int]:
-    """Read the ranks. (tiktoken's own reader keeps a copy in a folder that anybody may write.)"""
+    """Read the ranks here: tiktoken's own reader keeps a copy where anybody may write."""
     ranks = {}
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         token, _, rank = line.partition(b" ")

@@ -49,7 +49,8 @@ def language(weights: Tensors | None = None) -> Qwen3ForCausalLM:
 
 
 def tokenizer(weights: Tensors | None = None) -> ibq.IBQ:
-    found = ibq.IBQ(**json.loads((GOLDEN / "ibq_config.json").read_text())).eval()
+    told = json.loads((GOLDEN / "ibq_config.json").read_text())
+    found = ibq.IBQ(**{key: told[key] for key in ("embed_dim", "n_embed", "ddconfig")}).eval()
     given = weights or load_file(GOLDEN / "ibq.safetensors")
     found.load_state_dict({k: v.float() for k, v in given.items()}, strict=True)
     return found
@@ -131,7 +132,7 @@ def written(
             prompt,
             Sheet(ids, size),
             sampling,
-            visual=ids.visual,
+            visual=range(ids.visual, words.size),
             most=case["max_new_tokens"],
             pick=pick,
         ):
