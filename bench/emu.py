@@ -1,6 +1,6 @@
-"""Emu3.5's decoding: two rows over a static cache, against each row by itself and without a cache.
+"""Emu3.5's decoding: two rows over a static cache, against each row by itself and no cache.
 
-Random weights of the released shape with fewer layers and less width, so that a CPU can hold it; on
+Random weights of the released shape with fewer layers and less width, so that a CPU holds them; on
 an accelerator `ADGENX_BENCH_FULL=1` takes the released sizes. *By itself* is a call of the model for
 each row and a cache that grows, as the published program has it; *no cache* reads everything anew
 for each token. Which share of the tokens is the same in all three stands in the last column.
