@@ -1,8 +1,8 @@
 """Emu3.5's decoding: two rows over a static cache, against each row by itself and no cache.
 
-Random weights of the released shape with fewer layers and less width, so that a CPU holds them; on
-an accelerator `ADGENX_BENCH_FULL=1` takes the released sizes. *By itself* is a call of the model for
-each row and a cache that grows, as the published program has it; *no cache* reads everything anew
+Random weights of the released shape with fewer layers and less width, for a CPU to hold them; on
+an accelerator `ADGENX_BENCH_FULL=1` takes the released sizes. *By itself* is a call of the model
+for each row and a cache that grows, as the published program has it; *no cache* reads all anew
 for each token. Which share of the tokens is the same in all three stands in the last column.
 """
 
