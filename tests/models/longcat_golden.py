@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler
 from safetensors.torch import load_file
 
 from services.longcat.attention import KeyValue
+from services.longcat.denoising import TOLD, Words
+from services.longcat.pipeline import LongCatVideoPipeline, PromptWords
 from services.longcat.transformer import KVCache, LongCatVideoTransformer3DModel
 
 GOLDEN = Path(
@@ -114,3 +117,95 @@ def apart(made: Tensors, out: Tensors) -> float:
         assert made[key].shape == expected.shape, key
         worst = max(worst, float((made[key].float() - expected.float()).abs().max()))
     return worst
+
+
+def pipeline(**overrides: Any) -> LongCatVideoPipeline:  # noqa: ANN401 - constructor arguments
+    """The pipeline around the set's denoiser, with its scheduler and latent statistics."""
+    stats = CONFIG["vae"]
+    vae = AutoencoderKLWan(
+        base_dim=3,
+        z_dim=stats["z_dim"],
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=stats["latents_mean"],
+        latents_std=stats["latents_std"],
+    )
+    found = {k: v for k, v in CONFIG["scheduler"].items() if not k.startswith("_")}
+    scheduler = FlowMatchEulerDiscreteScheduler(**found)
+    made = LongCatVideoPipeline(None, None, vae, scheduler, transformer(**overrides))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+class Recorder:
+    """Hears of every step and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, Any]] = []
+
+    def __call__(
+        self,
+        _pipe: object,
+        _step: int,
+        timestep: torch.Tensor,
+        values: dict[str, Any],
+    ) -> dict[str, Any]:
+        self.steps.append({**values, "timestep": timestep})
+        return {}
+
+    def stacked(self, name: str) -> torch.Tensor:
+        return torch.stack([step[name] for step in self.steps])
+
+
+def words_of(found: Case) -> PromptWords:
+    """A loop's prompt, and what guidance leads away from if it is guided."""
+    given = found.given
+    prompt = Words(given["prompt_embeds"], given["prompt_attention_mask"])
+    if "negative_prompt_embeds" not in given:
+        return PromptWords(prompt, None)
+    against = Words(given["negative_prompt_embeds"], given["negative_prompt_attention_mask"])
+    return PromptWords(prompt, against)
+
+
+def loop(pipe: LongCatVideoPipeline, found: Case) -> Tensors:
+    """What the pipeline makes of a loop's case, under the names of its outputs."""
+    given, params, heard = found.given, found.params, Recorder()
+    shared = {
+        "words": words_of(found),
+        "num_inference_steps": params["num_inference_steps"],
+        "output_type": "latent",
+        "callback_on_step_end": heard,
+        "callback_on_step_end_tensor_inputs": TOLD,
+    }
+    out: Tensors = {}
+    if "cond_latents_raw" in given:
+        out["cond_latents"] = pipe.normalized(given["cond_latents_raw"])
+    if params["mode"] == "refine":
+        film = pipe.normalized(given["stage1_latents_raw"])
+        final = pipe.refine(
+            film,
+            cond_latents=out.get("cond_latents"),
+            noise=given["noise"],
+            t_thresh=params["t_thresh"],
+            **shared,
+        ).frames
+        begun = (1 - params["t_thresh"]) * film + params["t_thresh"] * given["noise"]
+        if "cond_latents" in out:
+            begun[:, :, : out["cond_latents"].shape[2]] = out["cond_latents"]
+        out["initial_latents"] = begun
+    else:
+        final = pipe(
+            latents=given["latents"],
+            cond_latents=out.get("cond_latents"),
+            guidance_scale=params["guidance_scale"],
+            use_distill=params["use_distill"],
+            use_kv_cache=params.get("use_kv_cache", False),
+            enhance_hf=params.get("enhance_hf", False),
+            **shared,
+        ).frames
+    out |= {"final_latents": final, "timesteps": pipe.scheduler.timesteps}
+    out |= {"sigmas": pipe.scheduler.sigmas, "latents_after_step": heard.stacked("latents")}
+    for name in set(TOLD) & found.out.keys():
+        made = heard.stacked(name)
+        out[name] = made.flatten(1).squeeze(1) if name == "st_star" else made
+    return out
