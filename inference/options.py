@@ -71,6 +71,18 @@ def quantisation(manifest: Manifest, components: list[str]) -> dict[str, Any]:
         return {"quantization_config": PipelineQuantizationConfig(quant_mapping=mapping)}
 
 
+def refuse_quantised_reading(manifest: Manifest) -> None:
+    """Refuse `quantise`, but for `fp8_storage`, of what is not read component by component.
+
+    Raises InvalidRequestError(runtime.quantise); call it before loading.
+    """
+    if quantisation(manifest, []):
+        raise InvalidRequestError(
+            f"runtime.quantise = {manifest.runtime.quantise!r} cannot be had of this pipeline",
+            field="runtime.quantise",
+        )
+
+
 def _check_device(wanted: str) -> None:
     """Refuse what this device cannot compute before a library finds out in mid-load."""
     import torch

@@ -27,7 +27,9 @@ class JointAttnProcessor:
     _attention_backend = None
     _parallel_config = None
 
-    def __call__(self, attn: JointAttention, picture: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, attn: JointAttention, picture: Tensor, text: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return what (B, N, C) and (B, L, C) become; the second means nothing in a last block."""
         query = torch.cat([attn.heads_of("to_q", picture), attn.heads_of("add_q_proj", text)], 1)
         key = torch.cat([attn.heads_of("to_k", picture), attn.heads_of("add_k_proj", text)], 1)
@@ -72,7 +74,7 @@ class JointAttention(nn.Module, AttentionModuleMixin):  # type: ignore[misc]  # 
         return found
 
     def heads_of(self, name: str, tokens: Tensor) -> Tensor:
-        """Return a projection of (B, N, C) tokens by heads, (B, N, heads, C / heads), normalised."""
+        """Return a projection of (B, N, C) tokens, normalised: (B, N, heads, C / heads)."""
         found: Tensor = self.get_submodule(name)(tokens).unflatten(-1, (self.heads, -1))
         norm = _NORMS.get(name)
         return found if norm is None else self.get_submodule(norm)(found)
@@ -111,7 +113,7 @@ class Subregions:
         return grouped.transpose(1, 2).flatten(1, 3)
 
 
-class EMMDiTBlock(nn.Module):
+class EMMDiTBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
     """A joint block whose modulation is one shared vector, scaled and moved by its own tables."""
 
     def __init__(
@@ -164,7 +166,7 @@ def _table(dim: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(_MODULATIONS, dim) / dim**0.5)
 
 
-class TokenCompressor(nn.Module):
+class TokenCompressor(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Makes a picture's tokens fewer: a half of each side, then a quarter of each, one list."""
 
     def __init__(self, dim: int) -> None:
@@ -186,7 +188,7 @@ class TokenCompressor(nn.Module):
         )
 
 
-class TokenReconstructor(nn.Module):
+class TokenReconstructor(nn.Module):  # type: ignore[misc]  # torch has no types here
     """Makes as many tokens as there were before the compressor, which it is shown again."""
 
     def __init__(self, dim: int) -> None:

@@ -27,8 +27,11 @@ _BASE_SIDE = 16
 """Latents of a side that the position table was made for."""
 
 
-class EMMDiTTransformer(  # type: ignore[misc]  # diffusers has no types
-    ModelMixin, ConfigMixin, PeftAdapterMixin, AttentionMixin
+class EMMDiTTransformer(
+    ModelMixin,  # type: ignore[misc]  # diffusers has no types
+    ConfigMixin,  # type: ignore[misc]  # as above
+    PeftAdapterMixin,  # type: ignore[misc]  # as above
+    AttentionMixin,  # type: ignore[misc]  # as above
 ):
     """The velocity of noise in square latents of `sample_size` places a side.
 
@@ -39,12 +42,13 @@ class EMMDiTTransformer(  # type: ignore[misc]  # diffusers has no types
 
     _no_split_modules: ClassVar = ["EMMDiTBlock"]
     _repeated_blocks: ClassVar = ["EMMDiTBlock"]
-    _supports_gradient_checkpointing = False
+    _keep_in_fp32_modules = None
     _skip_layerwise_casting_patterns: ClassVar = ["pos_embed", "norm", "scale_shift"]
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]  # as above
     def __init__(  # noqa: PLR0913 - the release's own names
         self,
+        *,
         sample_size: int = 16,
         patch_size: int = 1,
         in_channels: int = 32,
@@ -53,11 +57,13 @@ class EMMDiTTransformer(  # type: ignore[misc]  # diffusers has no types
         caption_channels: int = 2048,
         out_channels: int = 32,
         pos_embed_max_size: int = 96,
-        use_sub_attn: bool = True,  # noqa: FBT001, FBT002 - as above
+        use_sub_attn: bool = True,
         qk_norm: str = "rms_norm",
     ) -> None:
         if patch_size != 1 or qk_norm != "rms_norm":
-            raise ValueError(f"patch_size {patch_size}, qk_norm {qk_norm}: the model has 1, rms_norm")
+            raise ValueError(
+                f"patch_size {patch_size}, qk_norm {qk_norm}: the model has 1, rms_norm"
+            )
         super().__init__()
         dim = num_attention_heads * attention_head_dim
         self.pos_embed = PatchEmbed(
