@@ -70,6 +70,10 @@ class Feature(StrEnum):
     """Take a motion from the driving video itself, not from what a tracker made of it."""
     REPLACEMENT = "replacement"
     """Put a person into the driving video, in the place of the one who is there."""
+    SETS = "sets"
+    """Make several pictures for one request."""
+    SEGMENTS = "segments"
+    """Follow one prompt after another within one film."""
 
 
 class LimitSection(_Section, frozen=True, kw_only=True):
@@ -113,6 +117,21 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     compile: bool = False
     vae_tiling: bool = False
     drop_text_encoder: bool = False
+
+
+class EnvironmentSection(_Section, frozen=True, kw_only=True):
+    """A Python of its own, for a model whose pins cannot be ours: `adgenx models install`.
+
+    `python` is its version. `requirements` is a lock file in the service's folder, `steps` are
+    commands that come after it, each a list of words: `{python}`, `{environment}` and `{service}`
+    stand for the interpreter, the environment's folder and the service's. `child` is the module
+    that runs there: bus/worker/foreign_child.py says what it looks like.
+    """
+
+    python: Annotated[str, msgspec.Meta(pattern=r"\A3\.\d{1,2}\Z")]
+    requirements: Annotated[str, msgspec.Meta(pattern=r"\A[\w.-]+\Z")] = "requirements.lock"
+    steps: list[list[str]] = []
+    child: Annotated[str, msgspec.Meta(pattern=r"\A[\w-]+\.py\Z")] = "child.py"
 
 
 class TariffStep(_Section, frozen=True, kw_only=True):
@@ -164,6 +183,7 @@ class Manifest(_Section, frozen=True, kw_only=True):
     cost: CostSection = CostSection()
     runtime: RuntimeSection = RuntimeSection()
     endpoint: EndpointSection | None = None
+    environment: EnvironmentSection | None = None
     estimated: list[str] = []
     variants: dict[VariantName, dict[str, Any]] = {}
 
