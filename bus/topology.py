@@ -156,6 +156,7 @@ BUCKETS = (
     BucketSpec(name=Bucket.DELIVERIES, max_bytes=512 * MIB),
     BucketSpec(name=Bucket.RETENTION, max_bytes=256 * MIB),
     BucketSpec(name=Bucket.LEASES, max_bytes=16 * MIB),
+    BucketSpec(name=Bucket.SEGMENTS, max_bytes=GIB),
 )
 
 

@@ -9,7 +9,7 @@
     territory     whose licence excludes one of the request's markets          NEVER
     features      that cannot do what the request needs: first and last frame,
                   continuation, references, motion from a raw video,
-                  replacement, size, duration, language                        NEVER
+                  replacement, sets, size, duration, language                  NEVER
     cost          that may cost more than may be spent                         COST
     flag          that an operator turned off                                  OFF
     presence      that is not ready, or has no workers                         AWAY
@@ -151,6 +151,8 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
         Feature.REFERENCES: references > 0 or _shows_product(request),
         Feature.RAW_DRIVING: isinstance(request, AnimateCharacter) and request.pose is None,
         Feature.REPLACEMENT: getattr(request, "mode", "") == "replace",
+        Feature.SETS: getattr(request, "count", 1) > 1,
+        Feature.SEGMENTS: bool(getattr(request, "segments", [])),
     }
     missing = [f for f, wanted in needed.items() if wanted and f not in limits.features]
     if limits.features and missing:

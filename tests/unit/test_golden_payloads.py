@@ -18,6 +18,7 @@ from contracts.lease import DeviceRecord, LeaseAnswer, LeaseAsk
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
 from contracts.retention import SweepState, SweepWanted, TenantSweep
+from contracts.segments import SegmentRecord
 from contracts.webhooks import DeliveryRecord, WebhookRecord
 
 pytestmark = pytest.mark.unit
@@ -40,6 +41,7 @@ RECORDS = {
     "record.job_record": JobRecord,
     "record.open_entry": OpenEntry,
     "record.run": Run,
+    "record.segment_record": SegmentRecord,
     "record.service_record": ServiceRecord,
     "record.sweep_state": SweepState,
     "record.sweep_wanted": SweepWanted,
