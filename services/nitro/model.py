@@ -34,22 +34,24 @@ class Model:
         self._painter = Painter(self._manifest, self._recipe)
 
     def run(self, request: GenerateImage, report: Report, files: Files) -> Iterator[Media]:
-        """Yield the picture as PNG of exactly the size asked for: the middle of a square."""
+        """Yield each picture as PNG of exactly the size asked for: the middle of a square."""
         if self._painter is None:
             raise ModelFailedError("the model is not loaded")
         shown = pictures_of(request)
         refuse_pictures(self._manifest.model.name, shown)
         prompt, negative = prompt_of(request, shown), request.negative_prompt.strip()
-        (made,) = self._painter.paint(prompt, negative, [request.seed], report)
+        wanted = request.pictures
+        made = self._painter.paint(prompt, negative, list(wanted.values()), report)
         recipe, asked = self._recipe, Size(request.width, request.height)
-        facts = output.facts(
-            self._manifest,
-            seed=request.seed,
-            steps=recipe.steps,
-            guidance=recipe.guidance,
-            adapter=recipe.adapter or None,
-            unread_tokens=self._painter.unread_tokens(prompt) or None,
-            negative_prompt="not used" if negative and not recipe.avoids else None,
-            **note(asked, Size(recipe.side, recipe.side)),
-        )
-        yield output.picture(made, asked, files, facts)
+        for picture, (name, seed) in zip(made, wanted.items(), strict=True):
+            facts = output.facts(
+                self._manifest,
+                seed=seed,
+                steps=recipe.steps,
+                guidance=recipe.guidance,
+                adapter=recipe.adapter or None,
+                unread_tokens=self._painter.unread_tokens(prompt) or None,
+                negative_prompt="not used" if negative and not recipe.avoids else None,
+                **note(asked, Size(recipe.side, recipe.side)),
+            )
+            yield output.picture(picture, asked, files, facts, name=name)

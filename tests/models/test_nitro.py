@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ import pytest
 
 pytest.importorskip("diffusers", reason="NOT CHECKED: Nitro-E: pip install '.[models]'")
 import torch
+from diffusers.models import attention_dispatch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from samples import JUNK, PICTURE, Sample, ref
@@ -125,6 +127,23 @@ class NitroSuite(WeightsSuite):
 
 class TestNitro(NitroSuite):
     name = "nitro"
+    edits: ClassVar = {**NitroSuite.edits, "most_at_once = 16": "most_at_once = 2"}
+
+    def test_a_set_is_made_in_batches_each_picture_from_its_own_seed(
+        self, model: Model, tmp_path: Path
+    ) -> None:
+        told, last = Told(), 2**31 - 1
+        media = made(model, asked(count=3, seed=last), told, tmp_path)
+        assert [m.name for m in media] == ["image", "image_2", "image_3"]
+        assert [m.metadata["seed"] for m in media] == [str(last), "0", "1"]
+        assert told.words[-1][:2] == (2 * 4 + 1, 2 * 4 + 1), "two batches of four steps"
+        for number, one in enumerate(media):
+            with Image.open(one.path) as picture:
+                found = np.asarray(picture, float)
+            alone = painted(model, asked(seed=(last + number) % 2**31), tmp_path)
+            # A batch adds up in another order than one picture does.
+            assert np.abs(found - alone).max() <= 2
+        assert len(set(contents(media).values())) == 3
 
     def test_a_distilled_model_avoids_nothing_and_says_so(
         self, model: Model, tmp_path: Path
@@ -162,6 +181,14 @@ class TestNitro(NitroSuite):
         assert seen == [0]
         assert pipeline.interrupt
 
+    @pytest.fixture
+    def usual_attention(self) -> Iterator[None]:
+        """A backend that is set for one model is diffusers' choice for all that come after."""
+        yield
+        attention_dispatch._AttentionBackendRegistry.set_active_backend(
+            attention_dispatch.AttentionBackendName.NATIVE
+        )
+
     @pytest.mark.parametrize(
         ("option", "value"),
         [
@@ -183,6 +210,7 @@ class TestNitro(NitroSuite):
         ("option", "value", "most"),
         [("attention", "_native_math", 1), ("quantise", "fp8_storage", 24)],
     )
+    @pytest.mark.usefixtures("usual_attention")
     def test_an_option_that_it_has_changes_little(
         self,
         service: ServiceFolder,
