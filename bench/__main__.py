@@ -26,7 +26,7 @@ NAMES = (
 )
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""
-MODELS = ("coldstart", "emu")
+MODELS = ("coldstart", "emu", "nitro")
 """Need the packages of the extra `models`."""
 
 
