@@ -25,7 +25,7 @@ _TIMEOUT = urllib3.Timeout(10.0, 60.0)
 
 
 def fetch(link: Callable[[], str], target: Path, *, plain: bool, look: Callable[[], None]) -> int:
-    """Write what a link leads to into a file and return its size; `link` tells one for each attempt.
+    """Write what a link leads to into a file, return its size; `link` tells one for each attempt.
 
     `plain` lets links go to HTTP and to this network, for an API that is there itself. `look` is
     called for every piece and may raise. Raises ProviderErrors.
