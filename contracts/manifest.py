@@ -77,7 +77,9 @@ class Feature(StrEnum):
 
 
 class LimitSection(_Section, frozen=True, kw_only=True):
-    """What a request may ask of it; 0 and empty mean no limit. Sides in pixels."""
+    """What a request may ask of it; 0 and empty mean no limit. Sides in pixels. `needs_picture`: it
+    works from a picture, and is refused for a request that shows it none.
+    """
 
     features: list[Feature] = []
     max_side: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -86,6 +88,7 @@ class LimitSection(_Section, frozen=True, kw_only=True):
     max_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_references: Annotated[int, msgspec.Meta(ge=0)] = 0
     languages: list[str] = []
+    needs_picture: bool = False
 
 
 class ResourceSection(_Section, frozen=True, kw_only=True):

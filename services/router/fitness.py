@@ -8,7 +8,7 @@
                   holds another one for it                                     NEVER
     territory     whose licence excludes one of the request's markets          NEVER
     features      that cannot do what the request needs: first and last frame,
-                  continuation, references, motion from a raw video,
+                  continuation, references, a picture to work from, motion from a raw video,
                   replacement, sets, size, duration, language                  NEVER
     cost          that may cost more than may be spent                         COST
     flag          that an operator turned off                                  OFF
@@ -157,6 +157,8 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
     missing = [f for f, wanted in needed.items() if wanted and f not in limits.features]
     if limits.features and missing:
         yield f"it cannot do {', '.join(f.replace('_', ' ') for f in missing)}"
+    if limits.needs_picture and not references:
+        yield "it needs a picture, and the request shows it none"
     if 0 < limits.max_references < references:
         yield f"it takes {limits.max_references} references, {references} were given"
 

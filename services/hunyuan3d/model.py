@@ -1,0 +1,79 @@
+"""A product's picture, or words, to a GLB that every viewer shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from contracts.errors import ModelFailedError
+from inference import output, parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bus.worker.model import Media, NotedFiles, Report
+    from contracts.manifest import Manifest
+    from contracts.requests import GenerateMesh
+    from services.hunyuan3d.child_maker import ChildMaker
+    from services.hunyuan3d.cloud import Cloud
+
+MEDIA_TYPE = "model/gltf-binary"
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True):
+    """`[model.parameters]` that both ways share; each reads its own besides.
+
+    `texture_side` in pixels: larger textures are reduced, and opaque ones stored as JPEG.
+    """
+
+    source: Literal["child", "cloud"]
+    texture_side: Annotated[int, msgspec.Meta(ge=0, le=8192)]
+
+
+class Model:
+    """Answers `generate_mesh.v1` by the open model or by Tencent's API."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self._recipe = parameters.read(manifest, Recipe)
+        self._maker = _maker(manifest, self._recipe)
+
+    def load(self) -> None:
+        """Start the other Python, or read the key."""
+        self._maker.load()
+
+    def run(self, request: GenerateMesh, report: Report, files: NotedFiles) -> Iterator[Media]:
+        """Yield `mesh`, a GLB that was checked and mended."""
+        raw, told = self._maker.make(request, report, files)
+        facts = output.facts(self._manifest, **told)
+        yield finished(raw, self._recipe.texture_side, facts, files)
+        report(100, 100, "mesh")
+
+
+def _maker(manifest: Manifest, recipe: Recipe) -> ChildMaker | Cloud:
+    """Return who makes it; an API's client is imported for it alone."""
+    if recipe.source == "cloud":
+        from services.hunyuan3d.cloud import Cloud
+
+        return Cloud(manifest)
+    from services.hunyuan3d.child_maker import ChildMaker
+
+    return ChildMaker(manifest, Path(__file__).parent)
+
+
+def finished(raw: Path, texture_side: int, facts: dict[str, str], files: NotedFiles) -> Media:
+    """Return the file as it is delivered; ModelFailedError for one that no viewer would show."""
+    from bus.worker.model import Media
+    from media.gltf import Glb, GltfError, read, write
+    from media.gltf_mend import mended
+
+    try:
+        glb = read(mended(raw.read_bytes(), most_texture_side=texture_side))
+    except GltfError as error:
+        raise ModelFailedError(f"what was made is no model that can be shown: {error}") from error
+    asset = {**glb.document["asset"], "extras": facts}
+    path = files.new(".glb")
+    path.write_bytes(write(Glb({**glb.document, "asset": asset}, glb.binary)))
+    return Media(path=path, media_type=MEDIA_TYPE, name="mesh", metadata=facts)
