@@ -1,8 +1,8 @@
 """What OmniGen2's transformer is made of: Lumina's blocks, with grouped keys and rotary positions.
 
-Source: "OmniGen2: Exploration to Advanced Multimodal Generation", arXiv 2506.18871. Shapes: S tokens
-of one sequence, C channels, D channels of a head. Sequences come one by one, each as long as it is:
-nothing is padded and nothing is masked.
+Source: "OmniGen2: Exploration to Advanced Multimodal Generation", arXiv 2506.18871. Shapes: S
+tokens of one sequence, C channels, D channels of a head. Sequences come one by one, each as long as
+it is: nothing is padded and nothing is masked.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Turn:
     """The rotary angles of one sequence, (S, 1, D / 2): how far each pair of channels is turned."""
 
     def __init__(self, cos: Tensor, sin: Tensor) -> None:
-        self._cos = cos
-        self._sin = sin
+        self.cos = cos
+        self.sin = sin
 
     @classmethod
     def of(cls, positions: Tensor, dims: Sequence[int]) -> Turn:
@@ -48,13 +48,13 @@ class Turn:
     def joined(cls, turns: Sequence[Turn]) -> Turn:
         """Return that of several sequences, one after the other."""
         return cls(
-            *(torch.cat(rows) for rows in zip(*((t._cos, t._sin) for t in turns), strict=True))
+            *(torch.cat(rows) for rows in zip(*((t.cos, t.sin) for t in turns), strict=True))
         )
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Return (1, S, heads, D) tokens, each pair of channels turned by its angle."""
         even, odd = tokens.float().unflatten(-1, (-1, 2)).unbind(-1)
-        turned = (even * self._cos - odd * self._sin, even * self._sin + odd * self._cos)
+        turned = (even * self.cos - odd * self.sin, even * self.sin + odd * self.cos)
         return torch.stack(turned, dim=-1).flatten(-2).to(tokens.dtype)
 
 
@@ -147,7 +147,7 @@ class OmniGen2TransformerBlock(nn.Module):  # type: ignore[misc]  # torch has no
     `modulation` says whether the timestep counts: not where the text is refined.
     """
 
-    def __init__(  # noqa: PLR0913 - the release's own sizes
+    def __init__(
         self,
         dim: int,
         heads: int,

@@ -146,7 +146,7 @@ class OmniGen2Transformer2DModel(
     def _one(
         self, latents: Tensor, temb: Tensor, text: Tensor, references: Sequence[Tensor]
     ) -> Tensor:
-        """Return (out_channels, h, w) for one sample: text, references and target in one sequence."""
+        """Return (out_channels, h, w): text, references and target are one sequence."""
         if len(references) > MOST_REFERENCES:
             raise ValueError(f"{len(references)} references: there are {MOST_REFERENCES}")
         pictures = [*references, latents]
