@@ -192,6 +192,17 @@ class GenerateMesh(Envelope, frozen=True, kw_only=True, tag="generate_mesh.v1"):
     seed: Seed = 0
 
 
+class GenerateWorld(Envelope, frozen=True, kw_only=True, tag="generate_world.v1"):
+    """Make a world of `rows` x `columns` blocks: outputs `world` (GLB, metres, Y up) and `points`
+    (a Gaussian point cloud, PLY); without `mesh` the points alone, which takes less time.
+    """
+
+    rows: Annotated[int, msgspec.Meta(ge=1, le=40)] = 3
+    columns: Annotated[int, msgspec.Meta(ge=1, le=40)] = 3
+    mesh: bool = True
+    seed: Seed = 0
+
+
 class GenerateMusic(Envelope, frozen=True, kw_only=True, tag="generate_music.v1"):
     """Make a music bed (output `music`, WAV 48 kHz stereo) of exactly this length.
 
@@ -380,6 +391,7 @@ Request = (
     | EditVideo
     | AnimateCharacter
     | GenerateMesh
+    | GenerateWorld
     | GenerateMusic
     | GenerateSpeech
     | ComposeMedia

@@ -33,6 +33,7 @@ from contracts.requests import (
     GenerateSpeech,
     GenerateText,
     GenerateVideo,
+    GenerateWorld,
     PackageCampaign,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
@@ -48,6 +49,7 @@ REQUESTS: dict[Capability, type[msgspec.Struct]] = {
     Capability.VIDEO_EDIT: EditVideo,
     Capability.ANIMATION: AnimateCharacter,
     Capability.MESH: GenerateMesh,
+    Capability.WORLD: GenerateWorld,
     Capability.MUSIC: GenerateMusic,
     Capability.SPEECH: GenerateSpeech,
     Capability.COMPOSE: ComposeMedia,

@@ -30,7 +30,6 @@ from bus.worker.frames import (
     Failed,
     Made,
     Ready,
-    RunJob,
     Ticked,
     answer_decoder,
     line,
@@ -93,8 +92,8 @@ class Foreign:
             env={k: v for k, v in environ.items() if k != "PYTHONPATH"},
             cwd=self._service,
         )
-        manifest = msgspec.to_builtins(self._manifest)
-        self._write(msgspec.json.encode({"frame": "start", "manifest": manifest}) + b"\n")
+        told = {"frame": "start", "manifest": whole(self._manifest)}
+        self._write(msgspec.json.encode(told) + b"\n")
         _STARTED.add(self)
         # However long it takes: the worker's clock for loading ends this process, and that one.
         while (frame := self._next(POLL_SECONDS)) is None:
@@ -116,8 +115,8 @@ class Foreign:
         if self._process is None or self._process.poll() is not None:
             self.start()
         inputs = {ref.sha256: str(files.path(ref)) for ref in canonical.inputs(request)}
-        job = RunJob(job_id=_JOB, request=request, inputs=inputs, scratch=str(files.new("")))
-        self._write(line(job))
+        job = {"frame": "run", "job_id": _JOB, "inputs": inputs, "scratch": str(files.new(""))}
+        self._write(msgspec.json.encode({**job, "request": whole(request)}) + b"\n")
         told = Ticked(done=0, total=1, phase="start")
         while True:
             match self._next(POLL_SECONDS):
@@ -227,6 +226,21 @@ class Model:
     def run(self, request: Request, report: Report, files: Files) -> Iterator[Media]:
         """Yield what it makes."""
         yield from self._foreign.run(request, report, files)
+
+
+def whole(value: object) -> object:
+    """Return a request as plain values, what is left at its default included: nobody over there
+    knows the defaults.
+    """
+    if isinstance(value, msgspec.Struct):
+        fields = {name: whole(getattr(value, name)) for name in value.__struct_fields__}
+        tag = value.__struct_config__.tag
+        return {"type": tag, **fields} if tag else fields
+    if isinstance(value, list | tuple):
+        return [whole(item) for item in value]
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    return value
 
 
 def device_gb() -> float:

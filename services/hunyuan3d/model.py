@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from contracts.errors import ModelFailedError
 from inference import output, parameters
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from contracts.requests import GenerateMesh
     from services.hunyuan3d.child_maker import ChildMaker
     from services.hunyuan3d.cloud import Cloud
-
-MEDIA_TYPE = "model/gltf-binary"
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +44,8 @@ class Model:
     def run(self, request: GenerateMesh, report: Report, files: NotedFiles) -> Iterator[Media]:
         """Yield `mesh`, a GLB that was checked and mended."""
         raw, told = self._maker.make(request, report, files)
+        from inference.mesh import finished
+
         facts = output.facts(self._manifest, **told)
         yield finished(raw, self._recipe.texture_side, facts, files)
         report(100, 100, "mesh")
@@ -61,19 +60,3 @@ def _maker(manifest: Manifest, recipe: Recipe) -> ChildMaker | Cloud:
     from services.hunyuan3d.child_maker import ChildMaker
 
     return ChildMaker(manifest, Path(__file__).parent)
-
-
-def finished(raw: Path, texture_side: int, facts: dict[str, str], files: NotedFiles) -> Media:
-    """Return the file as it is delivered; ModelFailedError for one that no viewer would show."""
-    from bus.worker.model import Media
-    from media.gltf import Glb, GltfError, read, write
-    from media.gltf_mend import mended
-
-    try:
-        glb = read(mended(raw.read_bytes(), most_texture_side=texture_side))
-    except GltfError as error:
-        raise ModelFailedError(f"what was made is no model that can be shown: {error}") from error
-    asset = {**glb.document["asset"], "extras": facts}
-    path = files.new(".glb")
-    path.write_bytes(write(Glb({**glb.document, "asset": asset}, glb.binary)))
-    return Media(path=path, media_type=MEDIA_TYPE, name="mesh", metadata=facts)

@@ -9,9 +9,13 @@ import pytest
 
 from bus import environments
 from bus.environments import STAMP, Stamp
+from bus.worker import foreign
 from bus.worker.folder import open_all
+from contracts.artifacts import ArtifactRef
+from contracts.brief import Form
 from contracts.errors import InvalidRequestError
 from contracts.manifest import EnvironmentSection
+from contracts.requests import GenerateMesh
 
 pytestmark = pytest.mark.unit
 
@@ -89,3 +93,14 @@ def test_a_python_is_named_by_its_version_alone() -> None:
     for wrong in ("3", "python3.10", "3.10.2", ">=3.10"):
         with pytest.raises(msgspec.ValidationError, match="python"):
             msgspec.convert({"python": wrong}, EnvironmentSection)
+
+
+def test_a_request_is_told_with_its_defaults_at_every_depth() -> None:
+    logo = ArtifactRef(key="k", sha256="0" * 64, media_type="image/png", size_bytes=1)
+    request = GenerateMesh(prompt="a can", form=Form.CAN, references=[logo])
+    told = msgspec.json.decode(msgspec.json.encode(foreign.whole(request)))
+    assert told["type"] == "generate_mesh.v1"
+    assert (told["seed"], told["label"], told["form"]) == (0, None, "can")
+    assert told["palette"].keys() == set(type(request.palette).__struct_fields__)
+    assert told["references"][0]["width"] == 0
+    assert msgspec.json.decode(msgspec.json.encode(told), type=GenerateMesh) == request
