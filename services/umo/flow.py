@@ -34,7 +34,7 @@ def uno_grid(steps: int, width: int, height: int) -> list[float]:
     counted = (width // 8) * (height // 8) // 256
     mu = _LEAST + (counted - _FEW) * (_MOST - _LEAST) / (_MANY - _FEW)
     even = (1 - n / steps for n in range(steps))
-    return [math.exp(mu) / (math.exp(mu) + 1 / t - 1) for t in even] + [0.0]
+    return [math.exp(mu) / (math.exp(mu) + (1 / t - 1)) for t in even] + [0.0]
 
 
 def travel(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import tiny  # noqa: F401 - it gives torch one thread: several would wait for one another
+
 _KEPT = Path(__file__).parents[1] / "golden_models"
 
 
