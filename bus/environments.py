@@ -30,9 +30,9 @@ class Stamp(msgspec.Struct, frozen=True):
     python: str
 
 
-def folder_of(environments_dir: Path, service: Path) -> Path:
-    """Return the environment of the service whose folder is `service`; its variants share it."""
-    return environments_dir / service.name
+def folder_of(section: EnvironmentSection, service: Path, environments_dir: Path) -> Path:
+    """Return the environment of a service whose folder is `service`."""
+    return environments_dir / (section.name or service.name)
 
 
 def python_of(environment: Path) -> Path:
@@ -64,11 +64,17 @@ def stamp_of(environment: Path) -> Stamp | None:
         return None
 
 
-def missing(section: EnvironmentSection, service: Path, environments_dir: Path) -> str:
-    """Return why a service's environment cannot be used, and what to do; "" if it can."""
-    found = stamp_of(folder_of(environments_dir, service))
+def missing(
+    section: EnvironmentSection, service: Path, environments_dir: Path, name: str = ""
+) -> str:
+    """Return why the environment of a service called `name` cannot be used, and what to do.
+
+    "" if it can.
+    """
+    found = stamp_of(folder_of(section, service, environments_dir))
+    command = f"adgenx models install {name or service.name}"
     if found is None:
-        return f"its Python environment is not installed: adgenx models install {service.name}"
+        return f"its Python environment is not installed: {command}"
     if found.identity != identity(section, service):
-        return f"its Python environment is of another version: adgenx models install {service.name}"
+        return f"its Python environment is of another version: {command}"
     return ""

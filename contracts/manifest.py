@@ -128,13 +128,15 @@ class EnvironmentSection(_Section, frozen=True, kw_only=True):
     `python` is its version. `requirements` is a lock file in the service's folder, `steps` are
     commands that come after it, each a list of words: `{python}`, `{environment}` and `{service}`
     stand for the interpreter, the environment's folder and the service's. `child` is the module
-    that runs there: bus/worker/foreign_child.py says what it looks like.
+    that runs there: bus/worker/foreign_child.py says what it looks like. Variants share the one of
+    their folder, unless they give theirs a `name`.
     """
 
     python: Annotated[str, msgspec.Meta(pattern=r"\A3\.\d{1,2}\Z")]
     requirements: Annotated[str, msgspec.Meta(pattern=r"\A[\w.-]+\Z")] = "requirements.lock"
     steps: list[list[str]] = []
     child: Annotated[str, msgspec.Meta(pattern=r"\A[\w-]+\.py\Z")] = "child.py"
+    name: Annotated[str, msgspec.Meta(pattern=r"\A([a-z0-9][a-z0-9_]{0,39})?\Z")] = ""
 
 
 class TariffStep(_Section, frozen=True, kw_only=True):

@@ -192,6 +192,13 @@ class GenerateMesh(Envelope, frozen=True, kw_only=True, tag="generate_mesh.v1"):
     seed: Seed = 0
 
 
+class RigMesh(Envelope, frozen=True, kw_only=True, tag="rig_mesh.v1"):
+    """Give a model bones and a skin, so that it can be moved (output `mesh`, GLB)."""
+
+    mesh: ArtifactRef
+    seed: Seed = 0
+
+
 class GenerateWorld(Envelope, frozen=True, kw_only=True, tag="generate_world.v1"):
     """Make a world of `rows` x `columns` blocks: outputs `world` (GLB, metres, Y up) and `points`
     (a Gaussian point cloud, PLY); without `mesh` the points alone, which takes less time.
@@ -391,6 +398,7 @@ Request = (
     | EditVideo
     | AnimateCharacter
     | GenerateMesh
+    | RigMesh
     | GenerateWorld
     | GenerateMusic
     | GenerateSpeech

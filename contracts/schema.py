@@ -35,6 +35,7 @@ from contracts.requests import (
     GenerateVideo,
     GenerateWorld,
     PackageCampaign,
+    RigMesh,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
 from contracts.webhooks import RetryDelivery, SetWebhook
@@ -49,6 +50,7 @@ REQUESTS: dict[Capability, type[msgspec.Struct]] = {
     Capability.VIDEO_EDIT: EditVideo,
     Capability.ANIMATION: AnimateCharacter,
     Capability.MESH: GenerateMesh,
+    Capability.RIG: RigMesh,
     Capability.WORLD: GenerateWorld,
     Capability.MUSIC: GenerateMusic,
     Capability.SPEECH: GenerateSpeech,

@@ -79,10 +79,12 @@ class Foreign:
     def start(self, environ: Mapping[str, str] = os.environ) -> None:
         """Start it and wait until its model is loaded; raises what came instead, typed."""
         folder = settings.environments_dir(environ)
-        why = environments.missing(self._section, self._service, folder)
+        why = environments.missing(self._section, self._service, folder, self._manifest.name)
         if why:
             raise InvalidRequestError(why, field="environment")
-        python = environments.python_of(environments.folder_of(folder, self._service))
+        python = environments.python_of(
+            environments.folder_of(self._section, self._service, folder)
+        )
         self._text = b""
         self._process = subprocess.Popen(
             [str(python), "-I", str(CHILD), str(self._service / self._section.child)],

@@ -27,7 +27,7 @@ def lack(service: ServiceFolder, settings: Settings, environ: Mapping[str, str])
         without = ""
         if manifest.environment is not None:
             folder = settings.environments_dir
-            without = environments.missing(manifest.environment, service.path, folder)
+            without = environments.missing(manifest.environment, service.path, folder, service.name)
         return without or weights.missing(manifest, settings.models_dir)
     except AdgenxError as error:
         return error.message

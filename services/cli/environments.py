@@ -36,7 +36,7 @@ async def install(given: argparse.Namespace) -> ExitStatus:
     section = service.manifest.environment
     if section is None:
         raise InvalidRequestError(f"{service.name} runs in our own Python", field="service")
-    folder = environments.folder_of(found.environments_dir, service.path)
+    folder = environments.folder_of(section, service.path, found.environments_dir)
     if not environments.missing(section, service.path, found.environments_dir):
         sys.stdout.write(f"{folder} is there\n")
         return ExitStatus.OK
@@ -49,9 +49,11 @@ def build(service: ServiceFolder, section: EnvironmentSection, folder: Path, pyt
     """Build it; raises EnvironmentFailedError. The stamp comes last: half of one is none."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _run([python, "-m", "venv", str(folder)], service.path)
+    asks = _asks(service.path / section.requirements)
+    bare = [] if asks or section.steps else ["--without-pip"]
+    _run([python, "-m", "venv", *bare, str(folder)], service.path)
     own = str(environments.python_of(folder))
-    if _asks(service.path / section.requirements):
+    if asks:
         _run([own, *PIP, "--requirement", section.requirements], service.path)
     words = {"python": own, "environment": str(folder), "service": str(service.path)}
     for step in section.steps:

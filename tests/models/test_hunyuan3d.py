@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from local_server import serving
 from model_suite import ModelSuite, Runner
@@ -19,6 +20,7 @@ from tencent_server import SECRET_ID, SECRET_KEY, TencentServer
 from bus.worker import process
 from bus.worker.child import JobFiles
 from bus.worker.folder import ServiceFolder, find, open_folder
+from bus.worker.frames import RunJob
 from bus.worker.model import Media, Report
 from contracts.brief import Form
 from contracts.errors import (
@@ -32,8 +34,9 @@ from contracts.errors import (
     ProviderUnavailableError,
     RateLimitedError,
 )
-from contracts.requests import GenerateMesh
-from media.gltf import faults, read, write
+from contracts.requests import GenerateMesh, RigMesh
+from media.gltf import Glb, faults, read, write
+from services.cli import environments as installing
 from services.cli.main import main
 from services.hunyuan3d import tencent
 from services.hunyuan3d.model import Model
@@ -44,6 +47,52 @@ SHOWN, BROKEN = ref(PICTURE, "image/png"), ref(JUNK, "image/png")
 GOOD = GenerateMesh(prompt="a can of lemonade", form=Form.CAN, references=[SHOWN], seed=3)
 WORDS = msgspec.structs.replace(GOOD, references=[])
 RAW = write(sphere(normals=False))
+
+GLB = write(sphere())
+PROGRAM = """
+echo "$(basename "$0") $*" >> calls
+while [ $# -gt 0 ]; do
+  if [ "$1" = --output ]; then cp rigged.glb "$2"; fi
+  shift
+done
+"""
+
+
+def with_bones() -> bytes:
+    """The sphere on two joints, of which every vertex takes the first."""
+    glb = sphere()
+    document, binary = glb.document, bytearray(glb.binary)
+    count = document["accessors"][0]["count"]
+    matrices = np.tile(np.eye(4, dtype="<f4").reshape(1, 16), (2, 1))
+    weights = np.tile(np.array([[1, 0, 0, 0]], "<f4"), (count, 1))
+    for array, component, kind in (
+        (np.zeros((count, 4), np.uint8), 5121, "VEC4"),
+        (weights, 5126, "VEC4"),
+        (matrices, 5126, "MAT4"),
+    ):
+        view = {"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes}
+        document["bufferViews"].append(view)
+        told = {"componentType": component, "count": len(array), "type": kind}
+        number = len(document["bufferViews"]) - 1
+        document["accessors"].append({"bufferView": number, **told})
+        binary += array.tobytes() + b"\0" * (-array.nbytes % 4)
+    joints, weighed, inverse = range(len(document["accessors"]) - 3, len(document["accessors"]))
+    document["meshes"][0]["primitives"][0]["attributes"] |= {
+        "JOINTS_0": joints,
+        "WEIGHTS_0": weighed,
+    }
+    document["nodes"] = [
+        {"mesh": 0, "skin": 0},
+        {"name": "root", "children": [2]},
+        {"name": "tip", "translation": [0, 1, 0]},
+    ]
+    document["scenes"] = [{"nodes": [0, 1]}]
+    document["skins"] = [{"joints": [1, 2], "inverseBindMatrices": inverse}]
+    document["buffers"] = [{"byteLength": len(binary)}]
+    return write(Glb(document, bytes(binary)))
+
+
+RIGGED = with_bones()
 
 STAND_IN = """
 import os
@@ -74,30 +123,40 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceFolder]:
-    """The service as it is, but for its other Python: ours, with a stand-in for their program."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder as it is, but for its other Pythons: ours, with stand-ins for their programs."""
     home = tmp_path_factory.mktemp("hunyuan")
-    folder = home / "services" / "hunyuan3d"
-    shutil.copytree(find("hunyuan3d").path, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (folder / "service.toml").read_text()
-    begin, end = text.index("[environment]"), text.index("[cost]")
+    made = home / "services" / "hunyuan3d"
+    shutil.copytree(find("hunyuan3d").path, made, ignore=shutil.ignore_patterns("__pycache__"))
+    text = (made / "service.toml").read_text()
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    begin, end = text.index("[environment]"), text.index("[cost]")
     text = f'{text[:begin]}[environment]\npython = "{here}"\n\n{text[end:]}'
-    (folder / "service.toml").write_text(text.replace("steps = 50", "steps = 4"))
-    (folder / "requirements.lock").write_text("# it needs nothing\n")
-    (folder / "child.py").write_text(STAND_IN)
-    (folder / "raw.glb").write_bytes(RAW)
+    text = text.replace('python = "3.11"', f'python = "{here}"')
+    (made / "service.toml").write_text(text.replace("steps = 50", "steps = 4"))
+    for lock in ("requirements.lock", "rig.lock"):
+        (made / lock).write_text("# it needs nothing\n")
+    (made / "child.py").write_text(STAND_IN)
+    (made / "raw.glb").write_bytes(RAW)
+    launch = made / "unirig" / "launch" / "inference"
+    launch.mkdir(parents=True)
+    (made / "unirig" / "rigged.glb").write_bytes(RIGGED)
+    for program in ("generate_skeleton", "generate_skin", "merge"):
+        (launch / f"{program}.sh").write_text(PROGRAM)
     (home / "weights" / "tencent--Hunyuan3D-2.1").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADGENX_DATA_DIR", str(home / "data"))
         patch.setenv("ADGENX_MODELS_DIR", str(home / "weights"))
-        # What is installed is found by the folder's name, wherever it lies: ours is hidden.
-        found = open_folder(folder)
-        from services.cli import environments as installing  # noqa: PLC0415 - patched just here
+        # A service is found by its name, and ours comes first: the copy is put into its place.
+        patch.setattr(installing, "find", lambda name, _: open_folder(made, name))
+        for name in ("hunyuan3d", "hunyuan3d_rig"):
+            assert main(["models", "install", name]) == 0
+        yield made
 
-        patch.setattr(installing, "find", lambda *_: found)
-        assert main(["models", "install", "hunyuan3d"]) == 0
-        yield found
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> ServiceFolder:
+    return open_folder(folder)
 
 
 class TestOpenModel(ModelSuite):
@@ -128,6 +187,84 @@ async def test_what_it_made_is_mended_and_says_where_it_is_from(
             await runner.run(msgspec.structs.replace(GOOD, prompt="nothing"))
     finally:
         await model.end()
+
+
+RIG = RigMesh(mesh=ref(GLB, "model/gltf-binary"), seed=5)
+
+
+@pytest.fixture
+async def rigger(folder: Path, tmp_path: Path) -> AsyncIterator[Runner]:
+    model = await process.start(open_folder(folder, "hunyuan3d_rig"))
+    yield Runner(model, tmp_path)
+    await model.end()
+
+
+async def rigged(runner: Runner, mesh: bytes, folder: Path) -> Media:
+    """Have a mesh rigged; what the programs were called with stands in unirig/calls."""
+    (folder / "unirig" / "calls").unlink(missing_ok=True)
+    shown = runner._folder / "given.glb"
+    shown.write_bytes(mesh)
+    given = ref(mesh, "model/gltf-binary")
+    job = RunJob(
+        job_id="j1",
+        request=msgspec.structs.replace(RIG, mesh=given),
+        inputs={given.sha256: str(shown)},
+        scratch=str(runner._folder / f"scratch-{len(mesh)}"),
+    )
+    [media] = await runner.model.run(job, runner.ticks.append)
+    return media
+
+
+async def test_three_programs_give_a_model_bones(
+    rigger: Runner, folder: Path, tmp_path: Path
+) -> None:
+    media = await rigged(rigger, GLB, folder)
+    data = media.path.read_bytes()
+    assert len(read(data).document["skins"]) == 1
+    assert media.metadata["joints"] == "2"
+    assert official(data, tmp_path)["issues"]["numErrors"] == 0
+    phases = list(dict.fromkeys(tick.phase for tick in rigger.ticks))
+    assert phases == ["bones", "skin", "merge", "mesh"]
+    calls = (folder / "unirig" / "calls").read_text().splitlines()
+    assert [call.split()[0] for call in calls] == [
+        "generate_skeleton.sh",
+        "generate_skin.sh",
+        "merge.sh",
+    ]
+    assert "--seed 5" in calls[0]
+    # Each goes on from what the one before has made.
+    assert calls[0].split("--output ")[1].split()[0] == calls[1].split("--input ")[1].split()[0]
+    assert calls[1].split("--output ")[1].split()[0] == calls[2].split("--source ")[1].split()[0]
+
+
+async def test_what_is_no_model_is_refused_before_a_program_runs(
+    rigger: Runner, folder: Path
+) -> None:
+    with pytest.raises(MediaRejectedError, match="no GLB") as caught:
+        await rigged(rigger, JUNK, folder)
+    assert caught.value.field == "mesh"
+    assert not (folder / "unirig" / "calls").exists()
+
+
+async def test_a_program_that_makes_nothing_fails_the_job_with_its_last_words(
+    rigger: Runner, folder: Path
+) -> None:
+    program = folder / "unirig" / "launch" / "inference" / "generate_skin.sh"
+    program.write_text("echo out of luck\n")  # as theirs, it ends with 0
+    try:
+        with pytest.raises(ModelFailedError, match="generate_skin made nothing: out of luck"):
+            await rigged(rigger, GLB, folder)
+    finally:
+        program.write_text(PROGRAM)
+
+
+async def test_a_model_without_bones_is_not_delivered(rigger: Runner, folder: Path) -> None:
+    (folder / "unirig" / "rigged.glb").write_bytes(GLB)
+    try:
+        with pytest.raises(ModelFailedError, match="no bones"):
+            await rigged(rigger, GLB, folder)
+    finally:
+        (folder / "unirig" / "rigged.glb").write_bytes(RIGGED)
 
 
 @pytest.fixture

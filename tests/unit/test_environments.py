@@ -104,3 +104,11 @@ def test_a_request_is_told_with_its_defaults_at_every_depth() -> None:
     assert told["palette"].keys() == set(type(request.palette).__struct_fields__)
     assert told["references"][0]["width"] == 0
     assert msgspec.json.decode(msgspec.json.encode(told), type=GenerateMesh) == request
+
+
+def test_a_variant_may_have_one_of_its_own(tmp_path: Path, service: Path) -> None:
+    other = msgspec.structs.replace(SECTION, name="other")
+    stamp(tmp_path / "other", environments.identity(other, service))
+    assert environments.missing(other, service, tmp_path) == ""
+    why = environments.missing(SECTION, service, tmp_path, "elsewhere_rig")
+    assert why.endswith("adgenx models install elsewhere_rig")
