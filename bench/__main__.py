@@ -28,14 +28,14 @@ NAMES = (
 )
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""
-COLDSTART = "coldstart"
-"""Needs the packages of the extra `models`."""
+MODELS = ("coldstart", "emu", "nitro")
+"""Need the packages of the extra `models`."""
 
 
 def main() -> None:
     """Run the named measurements, all without a name."""
     names = sys.argv[1:] or list(NAMES)
-    unknown = [name for name in names if name not in (*NAMES, PEERS, COLDSTART)]
+    unknown = [name for name in names if name not in (*NAMES, PEERS, *MODELS)]
     if unknown:
         raise SystemExit(f"unknown: {unknown[0]}; there are {', '.join(NAMES)}")
     cores = len(os.sched_getaffinity(0))

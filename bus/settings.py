@@ -84,6 +84,14 @@ def models_dir(environ: Mapping[str, str]) -> Path:
     return Path(environ.get(f"{PREFIX}MODELS_DIR", "") or data_dir(environ) / "models")
 
 
+def environments_dir(environ: Mapping[str, str]) -> Path:
+    """Return the folder of Pythons that models have of their own: ADGENX_ENVIRONMENTS_DIR, else
+    `environments` beside the weights.
+    """
+    told = environ.get(f"{PREFIX}ENVIRONMENTS_DIR", "")
+    return Path(told or models_dir(environ).with_name("environments"))
+
+
 def secrets_dir(environ: Mapping[str, str]) -> Path:
     """Return the folder of secrets: what is told, else systemd's, else `secrets` in the data."""
     named = environ.get(f"{PREFIX}SECRETS_DIR", "") or environ.get("CREDENTIALS_DIRECTORY", "")
@@ -130,6 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("/nonexistent")
     spool_dir: Path = Path("/nonexistent")
     models_dir: Path = Path("/nonexistent")  # weights: <owner>--<name>/ as on their hub
+    environments_dir: Path = Path("/nonexistent")  # Pythons that models have of their own
     services_path: str = ""
     # The memory that the models of this machine share: its name (the host's without one), how much
     # of it models may take (0: measured), how many of them may work at once.
@@ -201,6 +210,7 @@ def environment(found: Settings) -> dict[str, str]:
     """Return the folders of a process as variables, for one that it starts."""
     return {
         f"{PREFIX}MODELS_DIR": str(found.models_dir),
+        f"{PREFIX}ENVIRONMENTS_DIR": str(found.environments_dir),
         f"{PREFIX}SECRETS_DIR": str(found.secrets_dir),
     }
 
@@ -239,6 +249,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     given.setdefault("data_dir", str(folder))
     given.setdefault("spool_dir", str(folder / "spool"))
     given.setdefault("models_dir", str(models_dir(environ)))
+    given.setdefault("environments_dir", str(environments_dir(environ)))
     given.setdefault("secrets_dir", str(secrets_dir(environ)))
     if environ.get("CREDENTIALS_DIRECTORY"):
         handed = credentials.handed(environ, Path(environ["CREDENTIALS_DIRECTORY"]))

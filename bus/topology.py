@@ -165,6 +165,7 @@ BUCKETS = (
     BucketSpec(name=Bucket.RETENTION, max_bytes=256 * MIB),
     BucketSpec(name=Bucket.LEASES, max_bytes=16 * MIB),
     BucketSpec(name=Bucket.DISKS, max_bytes=4 * MIB),
+    BucketSpec(name=Bucket.SEGMENTS, max_bytes=GIB),
 )
 
 

@@ -14,7 +14,13 @@ from contracts.brief import Brief
 from contracts.codec import encode
 from contracts.envelope import ENVELOPE_FIELDS
 from contracts.jobs import Provenance
-from contracts.requests import PackageCampaign, PackageItem, Request
+from contracts.requests import (
+    GenerateImage,
+    GenerateVideo,
+    PackageCampaign,
+    PackageItem,
+    Request,
+)
 
 _HASH_LENGTH = 12
 _LEAVES = frozenset({str, int, float, bool, type(None)})
@@ -23,12 +29,14 @@ _LEAVES = frozenset({str, int, float, bool, type(None)})
 _LATER: dict[type, frozenset[str]] = {
     Asset: frozenset({"id"}),
     Brief: frozenset({"edits", "restyle", "people"}),
+    GenerateImage: frozenset({"count"}),
+    GenerateVideo: frozenset({"segments"}),
     PackageCampaign: frozenset({"left_out", "sources"}),
     PackageItem: frozenset({"left_out"}),
 }
-"""Fields that a message did not always have. Empty, they do not count: what asks for the same as
-before has the same hash as before, so that an upgrade neither takes a repeat for a conflict nor
-makes anything again.
+"""Fields that a message did not always have. Empty, or one of what was always one, they do not
+count: what asks for the same as before has the same hash as before, so that an upgrade neither
+takes a repeat for a conflict nor makes anything again.
 """
 
 
@@ -59,7 +67,10 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def _counts(value: msgspec.Struct, name: str) -> bool:
-    return name not in _LATER.get(type(value), ()) or bool(getattr(value, name))
+    if name not in _LATER.get(type(value), ()):
+        return True
+    found = getattr(value, name)
+    return found > 1 if name == "count" else bool(found)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - walks any Struct

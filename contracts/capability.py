@@ -15,6 +15,8 @@ class Capability(StrEnum):
     VIDEO_EDIT = "video_edit"
     ANIMATION = "animation"
     MESH = "mesh"
+    RIG = "rig"
+    WORLD = "world"
     MUSIC = "music"
     SPEECH = "speech"
     COMPOSE = "compose"
@@ -44,6 +46,8 @@ _REQUEST_TYPES = {
     Capability.VIDEO_EDIT: "edit_video.v1",
     Capability.ANIMATION: "animate_character.v1",
     Capability.MESH: "generate_mesh.v1",
+    Capability.RIG: "rig_mesh.v1",
+    Capability.WORLD: "generate_world.v1",
     Capability.MUSIC: "generate_music.v1",
     Capability.SPEECH: "generate_speech.v1",
     Capability.COMPOSE: "compose_media.v1",

@@ -122,7 +122,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `attempt` counts starts of the child; (attempt, owner) is the fence. `job_key` leads back to the
     JobRecord. `outputs` stand here only once their bytes are durable. `failures` are the errors of
-    starts that were tried again; no start before `not_before` (Unix seconds).
+    starts that were tried again; no start before `not_before` (Unix seconds). `progressed` is the
+    newest attempt that has left a segment behind: a start is only lost if it did not get further.
     """
 
     attempt: int
@@ -133,6 +134,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: ErrorInfo | None = None
     failures: list[ErrorInfo] = []
     not_before: float = 0.0
+    progressed: int = 0
     cost: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0

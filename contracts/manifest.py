@@ -70,10 +70,16 @@ class Feature(StrEnum):
     """Take a motion from the driving video itself, not from what a tracker made of it."""
     REPLACEMENT = "replacement"
     """Put a person into the driving video, in the place of the one who is there."""
+    SETS = "sets"
+    """Make several pictures for one request."""
+    SEGMENTS = "segments"
+    """Follow one prompt after another within one film."""
 
 
 class LimitSection(_Section, frozen=True, kw_only=True):
-    """What a request may ask of it; 0 and empty mean no limit. Sides in pixels."""
+    """What a request may ask of it; 0 and empty mean no limit. Sides in pixels. `needs_picture`: it
+    works from a picture, and is refused for a request that shows it none.
+    """
 
     features: list[Feature] = []
     max_side: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -82,6 +88,7 @@ class LimitSection(_Section, frozen=True, kw_only=True):
     max_seconds: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     max_references: Annotated[int, msgspec.Meta(ge=0)] = 0
     languages: list[str] = []
+    needs_picture: bool = False
 
 
 class ResourceSection(_Section, frozen=True, kw_only=True):
@@ -113,6 +120,23 @@ class RuntimeSection(_Section, frozen=True, kw_only=True):
     compile: bool = False
     vae_tiling: bool = False
     drop_text_encoder: bool = False
+
+
+class EnvironmentSection(_Section, frozen=True, kw_only=True):
+    """A Python of its own, for a model whose pins cannot be ours: `adgenx models install`.
+
+    `python` is its version. `requirements` is a lock file in the service's folder, `steps` are
+    commands that come after it, each a list of words: `{python}`, `{environment}` and `{service}`
+    stand for the interpreter, the environment's folder and the service's. `child` is the module
+    that runs there: bus/worker/foreign_child.py says what it looks like. Variants share the one of
+    their folder, unless they give theirs a `name`.
+    """
+
+    python: Annotated[str, msgspec.Meta(pattern=r"\A3\.\d{1,2}\Z")]
+    requirements: Annotated[str, msgspec.Meta(pattern=r"\A[\w.-]+\Z")] = "requirements.lock"
+    steps: list[list[str]] = []
+    child: Annotated[str, msgspec.Meta(pattern=r"\A[\w-]+\.py\Z")] = "child.py"
+    name: Annotated[str, msgspec.Meta(pattern=r"\A([a-z0-9][a-z0-9_]{0,39})?\Z")] = ""
 
 
 class TariffStep(_Section, frozen=True, kw_only=True):
@@ -164,6 +188,7 @@ class Manifest(_Section, frozen=True, kw_only=True):
     cost: CostSection = CostSection()
     runtime: RuntimeSection = RuntimeSection()
     endpoint: EndpointSection | None = None
+    environment: EnvironmentSection | None = None
     estimated: list[str] = []
     variants: dict[VariantName, dict[str, Any]] = {}
 

@@ -11,7 +11,7 @@ most what was reserved.
 from __future__ import annotations
 
 from contracts.manifest import CostSection, Manifest
-from contracts.requests import ComposeMedia, FilmWork, Request
+from contracts.requests import ComposeMedia, FilmWork, GenerateImage, Request
 
 WORK_MARGIN = 3.0
 """How much longer than expected work may take before it is charged no further."""
@@ -28,16 +28,21 @@ def output_seconds(request: Request) -> float:
 
 
 def megapixels(request: Request) -> float:
-    """Return the size of one picture that is asked for, in millions of pixels; 0 for none."""
+    """Return the size of what is asked for, in millions of pixels; 0 for no picture."""
     sized = request.work if isinstance(request, ComposeMedia) else request
     width, height = getattr(sized, "width", 0), getattr(sized, "height", 0)
-    return float(width * height) / _PIXELS
+    return float(width * height) * _pictures(request) / _PIXELS
+
+
+def _pictures(request: Request) -> int:
+    return request.count if isinstance(request, GenerateImage) else 1
 
 
 def expected_work_seconds(manifest: Manifest, request: Request) -> float:
     """Return how long a service is expected to work on a request, in seconds."""
     cost = manifest.cost
-    return cost.expected_seconds + cost.expected_ratio * output_seconds(request)
+    work = cost.expected_seconds * _pictures(request)
+    return work + cost.expected_ratio * output_seconds(request)
 
 
 def estimate(manifest: Manifest, request: Request) -> float:

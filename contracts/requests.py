@@ -22,6 +22,7 @@ KeptSide = Annotated[int, msgspec.Meta(ge=0, le=8192)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=600)]
 Fps = Annotated[int, msgspec.Meta(ge=1, le=120)]
 Seed = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+_SEEDS = 2**31  # from 0 on
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -73,7 +74,10 @@ class GenerateText(Envelope, frozen=True, kw_only=True, tag="generate_text.v1"):
 
 
 class GenerateImage(Envelope, frozen=True, kw_only=True, tag="generate_image.v1"):
-    """Make one picture (output `image`)."""
+    """Make one picture (output `image`), or a set of `count` (`image`, `image_2` and so on).
+
+    The nth picture of a set is of the seed `seed` + n - 1, which begins at 0 again after the last.
+    """
 
     prompt: Prompt
     width: Side
@@ -82,6 +86,13 @@ class GenerateImage(Envelope, frozen=True, kw_only=True, tag="generate_image.v1"
     art: ArtDirection = ArtDirection()
     references: Annotated[list[ArtifactRef], msgspec.Meta(max_length=8)] = []
     seed: Seed = 0
+    count: Annotated[int, msgspec.Meta(ge=1, le=16)] = 1
+
+    @property
+    def pictures(self) -> dict[str, int]:
+        """The seed of each picture by its output's name."""
+        names = ["image", *(f"image_{n}" for n in range(2, self.count + 1))]
+        return {name: (self.seed + n) % _SEEDS for n, name in enumerate(names)}
 
 
 class EditImage(Envelope, frozen=True, kw_only=True, tag="edit_image.v1"):
@@ -99,10 +110,21 @@ class EditImage(Envelope, frozen=True, kw_only=True, tag="edit_image.v1"):
     seed: Seed = 0
 
 
+class VideoSegment(Part, frozen=True, kw_only=True):
+    """What happens in a part of a film. With 0 `seconds` it is as long as the others leave it:
+    those without a length share what is left equally.
+    """
+
+    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=8000)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=600)] = 0.0
+
+
 class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"):
     """Make one shot (output `video`), without type and without sound.
 
     It may have to begin or end on a given picture, or to go on from the end of another video.
+    `segments` tell, one after the other, what happens in one unbroken take; the prompt then is what
+    holds for all of them.
     """
 
     prompt: Prompt
@@ -116,6 +138,7 @@ class GenerateVideo(Envelope, frozen=True, kw_only=True, tag="generate_video.v1"
     first_frame: ArtifactRef | None = None
     last_frame: ArtifactRef | None = None
     continue_from: ArtifactRef | None = None
+    segments: Annotated[list[VideoSegment], msgspec.Meta(max_length=128)] = []
     seed: Seed = 0
 
 
@@ -166,6 +189,24 @@ class GenerateMesh(Envelope, frozen=True, kw_only=True, tag="generate_mesh.v1"):
     palette: Palette = Palette()
     label: ArtifactRef | None = None
     references: Annotated[list[ArtifactRef], msgspec.Meta(max_length=8)] = []
+    seed: Seed = 0
+
+
+class RigMesh(Envelope, frozen=True, kw_only=True, tag="rig_mesh.v1"):
+    """Give a model bones and a skin, so that it can be moved (output `mesh`, GLB)."""
+
+    mesh: ArtifactRef
+    seed: Seed = 0
+
+
+class GenerateWorld(Envelope, frozen=True, kw_only=True, tag="generate_world.v1"):
+    """Make a world of `rows` x `columns` blocks: outputs `world` (GLB, metres, Y up) and `points`
+    (a Gaussian point cloud, PLY); without `mesh` the points alone, which takes less time.
+    """
+
+    rows: Annotated[int, msgspec.Meta(ge=1, le=40)] = 3
+    columns: Annotated[int, msgspec.Meta(ge=1, le=40)] = 3
+    mesh: bool = True
     seed: Seed = 0
 
 
@@ -357,6 +398,8 @@ Request = (
     | EditVideo
     | AnimateCharacter
     | GenerateMesh
+    | RigMesh
+    | GenerateWorld
     | GenerateMusic
     | GenerateSpeech
     | ComposeMedia

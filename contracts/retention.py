@@ -46,7 +46,8 @@ class SweepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stand in some record. Something was purged of so many deleted `campaigns`, `pending` ones wait
     for their last request to be over, and `expired` ones were asked to be deleted because of their
     age. Gone are `requests`, `runs` and `claims` (of the cache) that had lost their job, `uploads`
-    that never came, webhook `deliveries`, and `unfinished` multipart uploads.
+    that never came, webhook `deliveries`, `segments` of long jobs that nobody came for, and
+    `unfinished` multipart uploads.
     """
 
     began_at: float
@@ -62,6 +63,7 @@ class SweepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     claims: Count = 0
     uploads: Count = 0
     deliveries: Count = 0
+    segments: Count = 0
     unfinished: Count = 0
 
 

@@ -33,7 +33,9 @@ from contracts.requests import (
     GenerateSpeech,
     GenerateText,
     GenerateVideo,
+    GenerateWorld,
     PackageCampaign,
+    RigMesh,
 )
 from contracts.script import CopyDeck, Script, SpeechTimings
 from contracts.telling import AskEvents, ToldEvents
@@ -49,6 +51,8 @@ REQUESTS: dict[Capability, type[msgspec.Struct]] = {
     Capability.VIDEO_EDIT: EditVideo,
     Capability.ANIMATION: AnimateCharacter,
     Capability.MESH: GenerateMesh,
+    Capability.RIG: RigMesh,
+    Capability.WORLD: GenerateWorld,
     Capability.MUSIC: GenerateMusic,
     Capability.SPEECH: GenerateSpeech,
     Capability.COMPOSE: ComposeMedia,

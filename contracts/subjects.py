@@ -58,6 +58,7 @@ class Bucket(StrEnum):
     RETENTION = "retention"
     LEASES = "leases"
     DISKS = "disks"
+    SEGMENTS = "segments"
 
 
 class Verb(StrEnum):
@@ -367,6 +368,11 @@ def cache_record_key(tenant: str, cache_key: str) -> str:
     return f"{tenant}.{cache_key}"
 
 
+def segment_key(tenant: str, service: str, key: str) -> str:
+    """Key of a segment that a service has made; never shared across tenants."""
+    return f"{tenant}.{service}.{key}"
+
+
 class RequestSubject(msgspec.Struct, frozen=True):
     """The ids that a request's subject carries."""
 
@@ -415,12 +421,8 @@ def named_in(subject: str) -> dict[str, str]:
             found = {"tenant": tenant, "campaign_id": campaign_id, "request_id": request_id}
         case ["adgenx", "evt" | "charge" | "progress", tenant, campaign_id, request_id, *_]:
             found = {"tenant": tenant, "campaign_id": campaign_id, "request_id": request_id}
-        case ["adgenx", "ctl", tenant, Verb.CANCEL, campaign_id, *request_id]:
-            found = {
-                "tenant": tenant,
-                "campaign_id": campaign_id,
-                "request_id": "".join(request_id),
-            }
+        case ["adgenx", "ctl", tenant, Verb.CANCEL, campaign_id, *last]:
+            found = {"tenant": tenant, "campaign_id": campaign_id, "request_id": "".join(last)}
         case ["adgenx", "ctl", tenant, Verb.RERUN | Verb.DELETE, campaign_id, *_]:
             found = {"tenant": tenant, "campaign_id": campaign_id}
         case ["adgenx", "ctl", tenant, _, command_id]:

@@ -49,11 +49,7 @@ def load_modular(kind: Any, manifest: Manifest, *, folder: Path | None = None) -
     Every component is read from the folder, whatever repository the folder's index names for it.
     None is made smaller while it is read: `quantise` is refused but for `fp8_storage`.
     """
-    if options.quantisation(manifest, []):
-        raise InvalidRequestError(
-            f"runtime.quantise = {manifest.runtime.quantise!r} cannot be had of this pipeline",
-            field="runtime.quantise",
-        )
+    options.refuse_quantised_reading(manifest)
     found = folder or weights.path(manifest)
     on = device.device()
     be_quiet()

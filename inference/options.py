@@ -71,6 +71,18 @@ def quantisation(manifest: Manifest, components: list[str]) -> dict[str, Any]:
         return {"quantization_config": PipelineQuantizationConfig(quant_mapping=mapping)}
 
 
+def refuse_quantised_reading(manifest: Manifest) -> None:
+    """Refuse `quantise`, but for `fp8_storage`, of what is not read component by component.
+
+    Raises InvalidRequestError(runtime.quantise); call it before loading.
+    """
+    if quantisation(manifest, []):
+        raise InvalidRequestError(
+            f"runtime.quantise = {manifest.runtime.quantise!r} cannot be had of this pipeline",
+            field="runtime.quantise",
+        )
+
+
 def _check_device(wanted: str) -> None:
     """Refuse what this device cannot compute before a library finds out in mid-load."""
     import torch
@@ -234,7 +246,17 @@ class TextEncoders:
     Without `drop_text_encoder` they simply stay.
     """
 
-    def __init__(self, pipeline: Any, manifest: Manifest, folder: Path, on: str) -> None:  # noqa: ANN401 - any diffusers pipeline
+    def __init__(
+        self,
+        pipeline: Any,  # noqa: ANN401 - any diffusers pipeline
+        manifest: Manifest,
+        folder: Path,
+        on: str,
+        *,
+        load: Callable[[str], Any] | None = None,
+    ) -> None:
+        """Keep a pipeline; `load(name)` reads a component of one whose folder has no index."""
+        self._load_one = load
         self._pipeline = pipeline
         self._manifest = manifest
         self._folder = folder
@@ -266,5 +288,9 @@ class TextEncoders:
 
         for name in self._names:
             if getattr(self._pipeline, name) is None:
-                model = loading.component(self._folder, name, self._manifest, self._on)
+                model = (
+                    self._load_one(name)
+                    if self._load_one is not None
+                    else loading.component(self._folder, name, self._manifest, self._on)
+                )
                 setattr(self._pipeline, name, model)

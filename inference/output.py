@@ -67,7 +67,7 @@ def picture(
 
     fitted = np.asarray(cover(image, Size(*size)))
     path = files.new(".png")
-    path.write_bytes(encode_png(fitted[..., ::-1].copy(), Stamp(comment=_comment(facts))))
+    path.write_bytes(encode_png(fitted[..., ::-1].copy(), Stamp(comment=comment(facts))))
     return Media(
         path=path,
         media_type="image/png",
@@ -109,7 +109,7 @@ def film(  # noqa: PLR0913 - a film has a size, a rate and a length, asked for a
         shown, planes = -1, None
         for source in chosen[first:end]:
             if planes is None or source != shown:
-                bgr = _array(cover(frames[source], Size(*size)))[..., ::-1]
+                bgr = pixels(cover(frames[source], Size(*size)))[..., ::-1]
                 shown, planes = source, Planes.from_bgr(bgr)
             yield planes
 
@@ -123,7 +123,7 @@ def film(  # noqa: PLR0913 - a film has a size, a rate and a length, asked for a
         workers=1,
     )
     path = files.new(".mp4")
-    write_mp4(path, stream, Extras(tags={"comment": _comment(facts)}))
+    write_mp4(path, stream, Extras(tags={"comment": comment(facts)}))
     return Media(
         path=path,
         media_type="video/mp4",
@@ -159,7 +159,7 @@ def sound(
     if seconds:
         track = fit(track, frames_of(seconds))
     path = files.new(".wav")
-    write_wav(path, track, info={"ICMT": _comment(facts)})
+    write_wav(path, track, info={"ICMT": comment(facts)})
     return Media(
         path=path,
         media_type="audio/wav",
@@ -203,13 +203,14 @@ def _bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(shown, 0, 1) * 255), np.uint8)
 
 
-def _array(image: Image.Image) -> NDArray[np.uint8]:
+def pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture's pixels, (h, w, 3)."""
     import numpy as np
 
     return np.asarray(image)
 
 
-def _comment(facts: Mapping[str, str]) -> str:
+def comment(facts: Mapping[str, str]) -> str:
     """Return the facts as they stand in a file: that a model made it, and which."""
     return msgspec.json.encode({"made_by": "a generative model", **facts}).decode()
 

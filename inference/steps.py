@@ -51,11 +51,15 @@ class Steps:
         self.step(latents)
         return values
 
-    def step(self, latents: Any = None) -> None:  # noqa: ANN401 - a tensor, in the model's own arrangement
-        """Count a step of a model that has no such callback; raises as `callback` does."""
+    def step(self, latents: Any = None, preview: bytes | None = None) -> None:  # noqa: ANN401 - a tensor, in the model's own arrangement
+        """Count a step of a model that has no such callback; raises as `callback` does.
+
+        `preview` is a picture that the model has made itself.
+        """
         # The last unit is only ever said by `finish`: more steps than planned do not end a run.
         self._done = min(self._done + 1, self._total - 1 if self._total > 1 else 1)
-        self._report(self._done, self._total, self._phase, preview=self._picture(latents))
+        shown = preview or self._picture(latents)
+        self._report(self._done, self._total, self._phase, preview=shown)
 
     def advance(self, phase: str, count: int = 1) -> None:
         """Count steps of another phase, such as `decode`: say it before the phase begins."""

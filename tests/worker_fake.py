@@ -105,6 +105,40 @@ def order(task, request, report, files):
     assert files.kept("nothing") == ""
     yield from make(task, request, report, files)
 
+def chain(task, request, report, files):
+    '''Make `segments` one after the other; each is rendered once, and written down when it is.'''
+    import hashlib
+    said, parts = [], []
+    for number, word in enumerate(task["segments"]):
+        said.append(word)
+        report(number, len(task["segments"]), "segments")
+        key = hashlib.sha256(repr((request.seed, said)).encode()).hexdigest()
+        found = files.recall(key)
+        if not found:
+            with open(task["renders"], "a", encoding="ascii") as renders:
+                renders.write(f"{number}\\n")
+            if number in task.get("deaths", {}).get(str(runs(task)), []):
+                os.kill(os.getpid(), signal.SIGKILL)
+            gate = task.get("stand", {}).get(str(number))
+            while gate and not Path(gate).exists():
+                time.sleep(0.005)
+            path = files.new(".txt")
+            before = parts[-1].path.read_text() if parts else ""
+            path.write_text(f"{before}{word} ")
+            media = Media(path=path, media_type="text/plain", name="piece", width=number + 1,
+                          metadata={"word": word})
+            found = files.checkpoint(key, [media])
+        assert found[0].metadata["word"] == word, found
+        assert found[0].width == number + 1, found
+        parts += found
+    path = files.new(".txt")
+    path.write_text(parts[-1].path.read_text())
+    yield Media(path=path, media_type="text/plain", name="image")
+
+def runs(task):
+    with open(task["log"], encoding="ascii") as log:
+        return len(log.readlines())
+
 def die(task, request, report, files):
     os.kill(os.getpid(), signal.SIGKILL)
     yield

@@ -21,16 +21,19 @@ import structlog
 from bus import device, metrics, settings, tracing
 from bus.artifacts import Artifacts, HashMismatchError
 from bus.connection import Bus
+from bus.records import Conflict, Records
+from bus.worker import verdict
 from bus.worker.folder import ServiceFolder
-from bus.worker.frames import RunJob, Ticked
+from bus.worker.frames import Checkpoint, RunJob, Ticked
 from bus.worker.holding import Hold
 from bus.worker.inputs import InputCache
 from bus.worker.lease import Leases, is_leased
 from bus.worker.model import Media
 from bus.worker.notes import Notes
 from bus.worker.pool import Pool, UnloadableError
-from bus.worker.process import ModelProcess, OnKeep
+from bus.worker.process import ModelProcess, OnCheckpoint, OnKeep
 from bus.worker.progress import Reporter
+from bus.worker.segments import Segments
 from bus.worker.spool import SYNC_FROM_SECONDS, Finished, Litter, Made, Spool, reference
 from bus.worker.state import State
 from bus.worker.switch import Switch
@@ -46,8 +49,10 @@ from contracts.errors import (
     ModelFailedError,
     SpoolError,
     StoreUnavailableError,
+    UnknownOutcomeError,
 )
-from contracts.jobs import Job
+from contracts.jobs import Job, Run
+from contracts.subjects import Bucket
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +81,8 @@ class Bench:
         self.pool = Pool(service, self.state, settings.environment(bus.settings), leases)
         self.inputs = InputCache(spool.inputs, artifacts)
         self.notes = Notes(spool.notes, artifacts)
+        self.segments = Segments(bus, artifacts, spool.revision)
+        self.runs = Records(bus, Bucket.RUNS, Run)
 
 
 class _OffError(Exception):
@@ -225,7 +232,7 @@ class Attempt:
         await self._check_on()  # the inputs and the loading may have taken long
         self._process = process
         try:
-            media = await process.run(frame, on_tick, self._on_keep)
+            media = await process.run(frame, on_tick, self._on_keep, self._on_checkpoint(frame))
             if tasks:
                 await asyncio.gather(*tasks, return_exceptions=True)  # what comes later is newer
             return media  # noqa: TRY300 - reads as the order of events
@@ -240,6 +247,28 @@ class Attempt:
         if not self._bench.service.manifest.resources.keep_receipt:
             return None
         return lambda note: self._patiently(lambda: self._bench.notes.keep(self._job, note))
+
+    def _on_checkpoint(self, frame: RunJob) -> OnCheckpoint:
+        segments, job, folder = self._bench.segments, self._job, Path(frame.scratch) / "segments"
+
+        async def answer(point: Checkpoint) -> list[Media]:
+            if not point.media:
+                return await self._patiently(lambda: segments.recall(job, point.key, folder))
+            kept = await self._patiently(lambda: segments.keep(job, point.key, point.media, folder))
+            await self._patiently(self._progress)
+            return kept
+
+        return answer
+
+    async def _progress(self) -> None:
+        """Have it written, once, that this start was not for nothing; see `Run.progressed`."""
+        claim = self._hold.claim
+        run = verdict.progressed(claim.run)
+        if run is None:
+            return
+        written = await self._bench.runs.update(claim.key, run, claim.revision)
+        if not isinstance(written, Conflict):  # else the claim is lost: the next look sees that
+            claim.run, claim.revision = run, written
 
     async def _kept(self, made: Made) -> _Stored:
         """Store a run's outputs; first into the spool, unless making them again costs less."""
@@ -315,7 +344,7 @@ class Attempt:
         while True:
             try:
                 return await call()
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, UnknownOutcomeError) as error:
                 log.warning("store.away", job_id=self._job.job_id, error=error.message)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause * (0.5 + random.random())):  # noqa: S311 - jitter

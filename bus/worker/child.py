@@ -30,8 +30,10 @@ from bus.worker.folder import load_model, open_folder
 from bus.worker.frames import (
     Answer,
     CancelJob,
+    Checkpoint,
     Done,
     Failed,
+    Found,
     Keep,
     Kept,
     Made,
@@ -137,6 +139,7 @@ class Inbox:
         self._text = b""
         self._runs: deque[RunJob] = deque()
         self._kept: deque[str] = deque()
+        self._found: deque[list[Media]] = deque()
         self._cancelled = ""
         self._look_at = 0.0
         self._lock = threading.Lock()
@@ -156,6 +159,13 @@ class Inbox:
             while not self._kept:
                 self._read()
             return self._kept.popleft()
+
+    def found(self) -> list[Media]:
+        """Wait for the worker's answer to a checkpoint."""
+        with self._lock:
+            while not self._found:
+                self._read()
+            return self._found.popleft()
 
     def cancelled(self, job_id: str) -> bool:
         """Say whether this job is no longer wanted. Cheap, and for any thread."""
@@ -181,6 +191,8 @@ class Inbox:
                     self._cancelled = job_id
                 case Kept(body=body):
                     self._kept.append(body)
+                case Found(media=media):
+                    self._found.append(media)
                 case RunJob() as run:
                     self._cancelled = ""  # what came before it was a late cancel of the run before
                     self._runs.append(run)
@@ -188,15 +200,20 @@ class Inbox:
 
 class JobFiles:
     """Files of one job: inputs that the worker has brought, and fresh paths in its scratch; and
-    its notes, which the worker keeps.
+    its notes and segments, which the worker keeps.
     """
 
     def __init__(
-        self, inputs: dict[str, str], scratch: Path, ask: Callable[[Keep], str] | None = None
+        self,
+        inputs: dict[str, str],
+        scratch: Path,
+        ask: Callable[[Keep], str] | None = None,
+        find: Callable[[Checkpoint], list[Media]] | None = None,
     ) -> None:
         self._inputs = inputs
         self._scratch = scratch
         self._ask = ask
+        self._find = find
         self._numbers = itertools.count()
 
     def path(self, ref: ArtifactRef) -> Path:
@@ -217,6 +234,16 @@ class JobFiles:
     def kept(self, name: str) -> str:
         """Return what a note says, empty if there is none."""
         return self._note(Keep(name=name))
+
+    def recall(self, key: str) -> list[Media]:
+        """Return a segment's files; none if there are none."""
+        return self._find(Checkpoint(key=key)) if self._find is not None else []
+
+    def checkpoint(self, key: str, media: list[Media]) -> list[Media]:
+        """Keep a segment's files, once; return the ones that are there."""
+        if self._find is None:
+            return media
+        return self._find(Checkpoint(key=key, media=media)) or media
 
     def _note(self, frame: Keep) -> str:
         if self._ask is None:
@@ -285,9 +312,11 @@ def failed(error: BaseException) -> Failed:
 def device_gb() -> float:
     """Return the most that this process took of an accelerator, in 10^9 bytes; 0 without one."""
     torch = sys.modules.get("torch")  # a model that has not imported it has not used it
+    foreign = sys.modules.get("bus.worker.foreign")
+    elsewhere = foreign.device_gb() if foreign is not None else 0.0
     if torch is None or not torch.cuda.is_initialized():
-        return 0.0
-    return float(torch.cuda.max_memory_reserved()) / 1e9
+        return float(elsewhere)
+    return float(torch.cuda.max_memory_reserved()) / 1e9 + float(elsewhere)
 
 
 def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
@@ -303,6 +332,10 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
         pipe.send(note)
         return inbox.kept()
 
+    def find(frame: Checkpoint) -> list[Media]:
+        pipe.send(frame)
+        return inbox.found()
+
     scratch = Path(job.scratch)
     try:
         scratch.mkdir(exist_ok=True)
@@ -310,7 +343,7 @@ def run_job(model: Model, job: RunJob, inbox: Inbox, pipe: Pipe) -> None:
         pipe.send(failed(SpoolError(f"the worker's disk: {error.strerror}")))
         return
     try:
-        for media in model.run(job.request, report, JobFiles(job.inputs, scratch, ask)):
+        for media in model.run(job.request, report, JobFiles(job.inputs, scratch, ask, find)):
             if not isinstance(media, Media):
                 raise TypeError(f"run() yielded {type(media).__name__}, not Media")  # noqa: TRY301 - reported below like every mistake of a model
             if inbox.cancelled(job.job_id):

@@ -95,8 +95,13 @@ def open_all(path: Path) -> list[ServiceFolder]:
     """
     path = path.resolve()
     manifests = parse_manifests((path / MANIFEST).read_text(encoding="utf-8"), path.name)
-    if not (path / MODEL).is_file():
-        raise InvalidRequestError(f"{path} has no {MODEL}", field=MODEL)
+    for manifest in manifests:
+        needed = [MODEL]
+        if manifest.environment is not None:  # its model may be all of it
+            needed = [manifest.environment.child, manifest.environment.requirements]
+        for name in needed:
+            if not (path / name).is_file():
+                raise InvalidRequestError(f"{path} has no {name}", field=name)
     return [ServiceFolder(path, manifest) for manifest in manifests]
 
 
@@ -115,7 +120,14 @@ def open_folder(path: Path, name: str = "") -> ServiceFolder:
 
 
 def load_model(service: ServiceFolder) -> Model:
-    """Import `model.py` and return an instance of its class `Model`. For the child process."""
+    """Import `model.py` and return an instance of its class `Model`. For the child process.
+
+    A folder that has an environment and no `model.py` is served by its environment's model alone.
+    """
+    if service.manifest.environment is not None and not (service.path / MODEL).is_file():
+        from bus.worker import foreign  # noqa: PLC0415 - the few that have one need it
+
+        return foreign.Model(service.manifest, service.path)
     module = _import_model(service)
     kind = getattr(module, "Model", None)
     if not isinstance(kind, type):
@@ -156,7 +168,8 @@ def engine_revision(service: ServiceFolder, models_dir: Path = NOWHERE) -> str:
     model = manifest.model
     weighs = bool(weights.parts_of(manifest))
     packages = {*model.packages, *(_WITH_WEIGHTS if weighs else ())}
-    distributions = {*model.distributions, *(_UNDER_WEIGHTS if weighs else ())}
+    foreign = manifest.environment is not None  # what it stands on is in its lock file
+    distributions = {*model.distributions, *(_UNDER_WEIGHTS if weighs and not foreign else ())}
     digest = hashlib.sha256()
     for label, folder in ((service.path.name, service.path), *_packages(packages)):
         for name, content in _files(folder):
@@ -179,6 +192,7 @@ def _settings_of(manifest: Manifest) -> dict[str, object]:
         "model": [model.name, model.weights, model.revision, model.files, model.parameters],
         "runtime": runtime,
         "endpoint": manifest.endpoint,
+        "environment": manifest.environment,
     }
 
 

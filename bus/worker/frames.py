@@ -11,6 +11,8 @@ the model's code runs. What the model prints goes to standard error, and from th
     {"frame":"cancel","job_id":"a"}   ->     (at any time; too late is no error)
                                       <-     {"frame":"keep","name":"order","body":"…"}
     {"frame":"kept","body":"…"}       ->     (where the service keeps receipts: see NotedFiles)
+                                      <-     {"frame":"checkpoint","key":"…","media":[{…}]}
+    {"frame":"found","media":[{…}]}   ->     (of a long job: see SegmentFiles)
                                       <-     {"frame":"media","media":{"path":"/…/0.mp4",…}}
                                       <-     {"frame":"done"}   or   {"frame":"failed","error":{…}}
     (the next run)                    ->
@@ -32,6 +34,7 @@ import msgspec
 from bus.worker.model import Media
 from contracts.errors import ErrorInfo
 from contracts.requests import Request
+from contracts.segments import SegmentName
 
 
 class _Frame(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="frame"):
@@ -59,6 +62,12 @@ class Kept(_Frame, frozen=True, kw_only=True, tag="kept"):
     body: str = ""
 
 
+class Found(_Frame, frozen=True, kw_only=True, tag="found"):
+    """The files that stand under a checkpoint's key, as local ones; none if nothing does."""
+
+    media: list[Media] = []
+
+
 class Ready(_Frame, frozen=True, kw_only=True, tag="ready"):
     """The model is loaded; `device_gb` is the most that it took of an accelerator so far."""
 
@@ -83,6 +92,13 @@ class Keep(_Frame, frozen=True, kw_only=True, tag="keep"):
     at_once: bool = False
 
 
+class Checkpoint(_Frame, frozen=True, kw_only=True, tag="checkpoint"):
+    """Keep files under a key, once; the answer is `found`. Without files it only asks."""
+
+    key: SegmentName
+    media: list[Media] = []
+
+
 class Made(_Frame, frozen=True, kw_only=True, tag="media"):
     """One output is finished."""
 
@@ -102,8 +118,8 @@ class Failed(_Frame, frozen=True, kw_only=True, tag="failed"):
     traceback: str = ""
 
 
-Command = RunJob | CancelJob | Kept
-Answer = Ready | Ticked | Keep | Made | Done | Failed
+Command = RunJob | CancelJob | Kept | Found
+Answer = Ready | Ticked | Keep | Checkpoint | Made | Done | Failed
 
 LINE_LIMIT = 4 * 1024 * 1024
 """Bytes of the longest frame that a worker reads."""
@@ -128,7 +144,9 @@ def _decode_other(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's ho
     return kind(value)
 
 
-command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(RunJob | CancelJob | Kept)
+command_decoder: msgspec.json.Decoder[Command] = msgspec.json.Decoder(
+    RunJob | CancelJob | Kept | Found, dec_hook=_decode_other
+)
 answer_decoder: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(
-    Ready | Ticked | Keep | Made | Done | Failed, dec_hook=_decode_other
+    Ready | Ticked | Keep | Checkpoint | Made | Done | Failed, dec_hook=_decode_other
 )

@@ -92,6 +92,29 @@ class NotedFiles(Files, Protocol):
         """Return what a note says, empty if there is none."""
 
 
+class SegmentFiles(Files, Protocol):
+    """The files of a job that is made piece by piece, each piece a checkpoint.
+
+    A key, a sha256 in hexadecimal digits, stands for everything that a segment depends on: equal
+    keys, equal bytes. Whoever asks for the same next, be it this job's next attempt on whatever
+    machine or another request with the same beginning, finds what was made. Where nobody keeps
+    segments nothing is ever found, and nothing is wrong.
+    """
+
+    def recall(self, key: str) -> list[Media]:
+        """Return a segment's files, in the order in which they were kept; none if there are none.
+
+        They are this job's own copies in its scratch folder.
+        """
+
+    def checkpoint(self, key: str, media: list[Media]) -> list[Media]:
+        """Keep a segment's files, once; return the ones that are there.
+
+        They are stored durably when this returns, however long the store is away. Others than
+        those given are of somebody who made the same meanwhile: go on from them.
+        """
+
+
 class Model(Protocol):
     """What `model.py` implements. One instance serves many jobs, one at a time."""
 

@@ -21,22 +21,23 @@ import structlog
 
 from bus.worker.folder import ServiceFolder
 from bus.worker.frames import (
-    LINE_LIMIT,
     Answer,
     CancelJob,
+    Checkpoint,
     Done,
     Failed,
+    Found,
     Keep,
     Kept,
     Made,
     Ready,
     RunJob,
     Ticked,
-    answer_decoder,
     line,
 )
 from bus.worker.model import Media
 from bus.worker.oom import OomWatch, oom_kills
+from bus.worker.wire import Wire
 from contracts.errors import (
     AdgenxError,
     ChildLostError,
@@ -52,11 +53,8 @@ log = structlog.get_logger(__name__)
 
 CANCEL_GRACE_SECONDS = 2.0
 """A cancelled model that has not stopped by then is killed."""
-LAST_WORDS_SECONDS = 0.5
-"""How long an ended process's pipe is still read."""
 LOAD_SECONDS = 120.0
 """Any model may take this long to load; one that says more in its manifest, four times that."""
-_PRINTED_LIMIT = 400
 _ROOT = Path(__file__).resolve().parents[2]
 _WITHHELD = ("ADGENX_NATS_", "ADGENX_S3_", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -66,6 +64,7 @@ NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 OnTick = Callable[[Ticked], None]
 OnKeep = Callable[[Keep], Awaitable[str]]
+OnCheckpoint = Callable[[Checkpoint], Awaitable[list[Media]]]
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -103,70 +102,6 @@ def typed(info: ErrorInfo) -> AdgenxError:
     return kind(info.message, field=info.field, retry_after_seconds=info.retry_after_seconds)
 
 
-def _nothing() -> None:
-    """Be called when nobody has asked to be."""
-
-
-class _Wire(asyncio.SubprocessProtocol):
-    """Cuts the child's output into frames and its prints into log lines."""
-
-    def __init__(self, service: str) -> None:
-        self.frames: asyncio.Queue[Answer | None] = asyncio.Queue()
-        self.exited = asyncio.Event()
-        self.on_exit: Callable[[], None] = _nothing
-        self.complaint = ""
-        self._log = log.bind(service=service)
-        self._answers = b""
-        self._printed = b""
-        self._over = False
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        if fd == 1:
-            *lines, self._answers = (self._answers + data).split(b"\n")
-            for text in lines:
-                self._take(text)
-            if len(self._answers) > LINE_LIMIT:
-                self._end("a frame is too long")
-        else:
-            *lines, self._printed = (self._printed + data).replace(b"\r", b"\n").split(b"\n")
-            for text in lines:
-                self._print(text)
-            self._printed = self._printed[-_PRINTED_LIMIT:]
-
-    def _take(self, text: bytes) -> None:
-        if self._over:
-            return
-        try:
-            self.frames.put_nowait(answer_decoder.decode(text))
-        except (ValueError, RecursionError) as error:  # msgspec's own errors are ValueErrors
-            self._end(str(error))
-
-    def _end(self, why: str) -> None:
-        self._log.error("child.misspoke", error=why)
-        self.complaint = why
-        self.finish()
-
-    def _print(self, text: bytes) -> None:
-        if text.strip():
-            self._log.info("model.printed", line=text[:_PRINTED_LIMIT].decode("utf-8", "replace"))
-
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        if fd == 1:
-            self.finish()
-
-    def process_exited(self) -> None:
-        self.exited.set()
-        self.on_exit()
-        # What it wrote last may still be in the pipe, or a stray grandchild may hold that open.
-        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self.finish)
-
-    def finish(self) -> None:
-        """Say, once, that no frame will come any more."""
-        if not self._over:
-            self._over = True
-            self.frames.put_nowait(None)
-
-
 class ModelProcess:
     """A loaded model in a process of its own. Made by `start`; end it with `end`."""
 
@@ -174,7 +109,7 @@ class ModelProcess:
         self,
         service: ServiceFolder,
         transport: asyncio.SubprocessTransport,
-        wire: _Wire,
+        wire: Wire,
         count_oom_kills: Callable[[], int],
     ) -> None:
         self._service = service
@@ -216,8 +151,15 @@ class ModelProcess:
             case frame:
                 raise self._misspoke(frame)
 
-    async def run(self, job: RunJob, on_tick: OnTick, on_keep: OnKeep | None = None) -> list[Media]:
-        """Run one job and return its outputs; `on_keep` keeps its notes, where the service has any.
+    async def run(
+        self,
+        job: RunJob,
+        on_tick: OnTick,
+        on_keep: OnKeep | None = None,
+        on_checkpoint: OnCheckpoint | None = None,
+    ) -> list[Media]:
+        """Run one job and return its outputs; `on_keep` keeps its notes, where the service has any,
+        and `on_checkpoint` its segments.
 
         Raises what the model raised if that is one of ours; ModelFailedError, OutOfMemoryError,
         StalledError or ChildLostError for what happened to it; JobCancelledError after `cancel`.
@@ -226,14 +168,20 @@ class ModelProcess:
         self._oom.begin()
         self._send(job)
         try:
-            return await self._outputs(job, on_tick, on_keep)
+            return await self._outputs(job, on_tick, on_keep, on_checkpoint)
         finally:
             self._job_id = ""
             if self._cancelling is not None:
                 self._cancelling.cancel()
                 self._cancelling = None
 
-    async def _outputs(self, job: RunJob, on_tick: OnTick, on_keep: OnKeep | None) -> list[Media]:
+    async def _outputs(
+        self,
+        job: RunJob,
+        on_tick: OnTick,
+        on_keep: OnKeep | None,
+        on_checkpoint: OnCheckpoint | None,
+    ) -> list[Media]:
         made: list[Media] = []
         while True:
             match await self._next(self._service.manifest.resources.stall_seconds, "running"):
@@ -241,6 +189,8 @@ class ModelProcess:
                     on_tick(tick)
                 case Keep() as note:
                     await self._keep(note, on_keep)
+                case Checkpoint() as point:
+                    await self._checkpoint(point, job, on_checkpoint)
                 case Made(media=media):
                     made.append(self._checked(media, job, made))
                 case Done(device_gb=taken):
@@ -265,6 +215,23 @@ class ModelProcess:
             raise
         self._send(Kept(body=body))
 
+    async def _checkpoint(
+        self, point: Checkpoint, job: RunJob, on_checkpoint: OnCheckpoint | None
+    ) -> None:
+        """Answer a checkpoint; the model waits as it does for a note."""
+        for number, media in enumerate(point.media):
+            self._checked(media, job, point.media[:number])
+        found: list[Media] = []
+        try:
+            if on_checkpoint is not None:
+                found = await on_checkpoint(point)
+        except JobCancelledError:
+            pass  # the model has been told, and ends by itself at its next word
+        except BaseException:
+            self.kill()
+            raise
+        self._send(Found(media=found))
+
     def cancel(self) -> None:
         """Stop the run: by asking, and by force if that does not help. `run` raises soon."""
         if self._job_id and self._cancelling is None:
@@ -284,7 +251,7 @@ class ModelProcess:
         await self.exited()
         self._transport.close()
 
-    def _send(self, frame: RunJob | CancelJob | Kept) -> None:
+    def _send(self, frame: RunJob | CancelJob | Kept | Found) -> None:
         stdin = cast("asyncio.WriteTransport", self._transport.get_pipe_transport(0))
         stdin.write(line(frame))
 
@@ -372,7 +339,7 @@ async def start(
     """
     loop = asyncio.get_running_loop()
     transport, wire = await loop.subprocess_exec(
-        lambda: _Wire(service.name),
+        lambda: Wire(service.name),
         *(sys.executable, "-m", "bus.worker.child", str(service.path), service.name),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -50,7 +50,7 @@ class Readiness:
     async def look(self) -> None:
         """Look once, and tell the state."""
         bench = self._bench
-        found = await asyncio.to_thread(lack, bench.service.manifest, self._settings, os.environ)
+        found = await asyncio.to_thread(lack, bench.service, self._settings, os.environ)
         identity = await asyncio.to_thread(self._identity)
         if not found and identity != self._weights:
             bench.spool.revision = await asyncio.to_thread(

@@ -128,7 +128,7 @@ def claim(run: Run | None, worker: Worker, *, job_key: str, adoptable: bool, now
         return Verdict(Act.RUN)  # my own claim, whose answer I never heard
     if run.not_before > now and not adoptable:
         return Verdict(Act.NAK, delay_seconds=run.not_before - now)
-    if run.attempt >= worker.max_attempts and not adoptable:
+    if _lost_starts(run) >= worker.max_attempts and not adoptable:
         return _poison(run, now)
     attempt = run.attempt if adoptable and run.attempt else run.attempt + 1
     claimed = msgspec.structs.replace(
@@ -188,6 +188,13 @@ def resume(run: Run | None, held: Run) -> Verdict:
     return Verdict(Act.RUN, again)
 
 
+def progressed(held: Run) -> Run | None:
+    """Return the record of my claim after it has left a segment behind; None if it says so."""
+    if held.progressed == held.attempt:
+        return None
+    return msgspec.structs.replace(held, progressed=held.attempt)
+
+
 def _lost_claim(run: Run | None) -> Verdict:
     """Gone (the job was deleted) or terminal (cancelled, or committed by me before): that is the
     truth. Else the claim is somebody else's.
@@ -196,13 +203,13 @@ def _lost_claim(run: Run | None) -> Verdict:
 
 
 def _lost(run: Run, error: ErrorInfo, worker: Worker, now: float, dice: float) -> Verdict:
-    if run.attempt >= worker.max_attempts:
+    if _lost_starts(run) >= worker.max_attempts:
         if error.code in _LOST_CODES:
             return _poison(with_failure(run, error), now)
         return _fail(run, error, now)
     left = worker.deadline_at - now if worker.deadline_at else None
     # The starts and not the failures: a worker that was killed has left no error behind.
-    wait = retry.pause(run.attempt, error, left, dice)
+    wait = retry.pause(max(1, _lost_starts(run)), error, left, dice)
     if wait is None:
         return _fail(run, error, now)
     noted = msgspec.structs.replace(with_failure(run, error), not_before=now + wait)
@@ -225,6 +232,14 @@ def _starts(run: Run) -> int:
     return run.attempt if run.not_before else run.attempt - 1
 
 
+def _lost_starts(run: Run) -> int:
+    """Return how many starts in a row have come to nothing, the claimed one included.
+
+    One that left a segment behind was none of them: the next goes on from there.
+    """
+    return max(0, run.attempt - run.progressed)
+
+
 def with_failure(run: Run, error: ErrorInfo) -> Run:
     """Return the run with one more lost start in it."""
     return msgspec.structs.replace(run, failures=[*run.failures, error][-FAILURES_KEPT:])
@@ -244,5 +259,5 @@ def _fail(run: Run, error: ErrorInfo, now: float) -> Verdict:
 
 def _poison(run: Run, now: float) -> Verdict:
     why = f": {run.failures[-1].message}" if run.failures else ""
-    error = PoisonError(f"{run.attempt} attempts lost the model's process{why}").info()
+    error = PoisonError(f"{_lost_starts(run)} attempts lost the model's process{why}").info()
     return msgspec.structs.replace(_fail(run, error, now), bury=True)

@@ -180,6 +180,7 @@ async def serve(found: Settings, idle_seconds: float) -> None:
                 **os.environ,
                 "ADGENX_DATA_DIR": str(found.data_dir.resolve()),
                 "ADGENX_MODELS_DIR": str(found.models_dir.resolve()),
+                "ADGENX_ENVIRONMENTS_DIR": str(found.environments_dir.resolve()),
                 "ADGENX_SECRETS_DIR": str(found.secrets_dir.resolve()),
                 "ADGENX_SERVICES_PATH": extra,
             }

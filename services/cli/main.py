@@ -279,6 +279,11 @@ def _model_commands(commands: Any) -> None:  # noqa: ANN401 - see _add
     )
     bring.add_argument("services", metavar="SERVICE", nargs="+")
     bring.add_argument("--update", action="store_true", help="take what upstream has now")
+    build = _add(
+        group, "install", _command("environments", "install"), "build a model's own Python"
+    )
+    build.add_argument("service", metavar="SERVICE")
+    build.add_argument("--python", default="", metavar="PATH", help="the interpreter to build with")
     check = _add(group, "verify", _command("models", "verify"), "compare files with their hashes")
     check.add_argument("services", metavar="SERVICE", nargs="*")
     where = _add(group, "path", _command("models", "path"), "print where a service's weights lie")

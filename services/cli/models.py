@@ -166,7 +166,7 @@ def _listed(service: ServiceFolder, found: Settings) -> Listed:
         memory_gb=manifest.resources.memory_gb,
         folders=[str(weights.folder_of(found.models_dir, p.weights)) for p in parts.values()],
         endpoint=endpoint.url if endpoint else "",
-        lacks=lack(manifest, found, os.environ),
+        lacks=lack(service, found, os.environ),
     )
 
 

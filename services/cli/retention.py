@@ -110,6 +110,7 @@ def lines(report: Report) -> list[str]:
         f"campaigns purged {state.campaigns}, waiting {state.pending}, expired {state.expired}",
         f"requests {state.requests}, runs {state.runs}, cache claims {state.claims}",
         f"uploads {state.uploads}, deliveries {state.deliveries}, torn {state.unfinished}",
+        f"segments of long jobs {state.segments}",
     ]
     for tenant, swept in report.tenants.items():
         said.append(

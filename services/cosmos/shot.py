@@ -4,25 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from contracts.errors import InvalidRequestError
-from contracts.manifest import Feature
-from inference import inputs, output, sizes
-from services.cosmos import direction
+from inference import inputs, output, shot, sizes
 from services.cosmos.plan import OVERLAP, Rules, Segment, segments_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from bus.worker.model import Files
+    from contracts.manifest import Feature
     from contracts.requests import GenerateVideo
     from inference.sizes import Size
-
-_FEATURES = {
-    "first_frame": Feature.FIRST_FRAME,
-    "last_frame": Feature.LAST_FRAME,
-    "continue_from": Feature.CONTINUATION,
-    "references": Feature.REFERENCES,
-}
 
 
 class Shot(NamedTuple):
@@ -50,9 +41,9 @@ def read(request: GenerateVideo, files: Files, rules: Rules, features: list[Feat
     Raises InvalidInputErrors that name the field.
     """
     output.even(request.width, request.height)
-    _refuse(request, features)
-    _check_subject(request, files)
-    prompt = direction.prompt_of(request)
+    shot.refuse(request, features)
+    shot.check_subject(request, files)
+    prompt = shot.prompt_of(request)
     size = sizes.fit(
         request.width,
         request.height,
@@ -72,28 +63,6 @@ def read(request: GenerateVideo, files: Files, rules: Rules, features: list[Feat
         given=[output.cover(picture, size) for picture in pictures],
         begins=begins,
     )
-
-
-def _refuse(request: GenerateVideo, features: list[Feature]) -> None:
-    if not request.prompt.strip():
-        raise InvalidRequestError("the model needs a prompt", field="prompt")
-    for field, feature in _FEATURES.items():
-        if getattr(request, field) and feature not in features:
-            what = feature.value.replace("_", " ")
-            raise InvalidRequestError(f"the model cannot do {what}", field=field)
-    if request.first_frame is not None and request.continue_from is not None:
-        raise InvalidRequestError(
-            "a shot begins on a picture or on another film, not on both", field="continue_from"
-        )
-
-
-def _check_subject(request: GenerateVideo, files: Files) -> None:
-    """Refuse a subject whose files are no pictures, though the model can be told only of words."""
-    subject = request.art.subject
-    for name in ("picture", "label"):
-        ref = getattr(subject, name, None)
-        if ref is not None:
-            inputs.picture(files, ref, field=f"art.subject.{name}")
 
 
 def _given(request: GenerateVideo, files: Files, rules: Rules) -> list[Image.Image]:

@@ -41,37 +41,40 @@ class Model:
         """Nothing to load: scenes are drawn, not generated from weights."""
 
     def run(self, request: GenerateImage, report: Report, files: Files) -> Iterator[Media]:
-        """Yield the picture as PNG of exactly the size asked for."""
+        """Yield each picture as PNG of exactly the size asked for."""
         check(request.art)
-        report(0, 2, "scene")
-        fine = oversampling(request.width, request.height)
-        size = (_even(request.width * fine), _even(request.height * fine))
-        stage = stage_of(
-            request.art,
-            request.prompt,
-            size,
-            seconds=_SECONDS,
-            seed=request.seed,
-            find=files.path,
-        )
-        name, scene = scene_of(request.art, stage)
-        planes = Planes.blank(*size)
-        scene.paint(planes, _SECONDS * _MOMENT)
-        report(1, 2, "picture")
-        # At twice the size the colour planes are as fine as the picture: nothing is lost to 4:2:0.
-        target = (request.width, request.height)
-        picture = cv2.resize(planes.to_bgr(), target, interpolation=cv2.INTER_AREA)
-        path = files.new(".png")
-        path.write_bytes(encode_png(picture, Stamp(comment=LABEL)))
-        report(2, 2, "picture")
-        yield Media(
-            path=path,
-            media_type="image/png",
-            name="image",
-            width=request.width,
-            height=request.height,
-            metadata={"scene": name, "quiet_rgb": _mean(picture, request.art.quiet)},
-        )
+        total = 2 * request.count
+        report(0, total, "scene")
+        for done, (name, seed) in enumerate(request.pictures.items()):
+            scene, planes = _drawn(request, seed, files)
+            report(2 * done + 1, total, "picture")
+            # At twice the size the colour planes are as fine as the picture: 4:2:0 loses nothing.
+            target = (request.width, request.height)
+            picture = cv2.resize(planes.to_bgr(), target, interpolation=cv2.INTER_AREA)
+            path = files.new(".png")
+            path.write_bytes(encode_png(picture, Stamp(comment=LABEL)))
+            report(2 * done + 2, total, "picture" if done + 1 == request.count else "scene")
+            yield Media(
+                path=path,
+                media_type="image/png",
+                name=name,
+                width=request.width,
+                height=request.height,
+                metadata={"scene": scene, "quiet_rgb": _mean(picture, request.art.quiet)},
+            )
+
+
+def _drawn(request: GenerateImage, seed: int, files: Files) -> tuple[str, Planes]:
+    """Return a scene's name, and the scene as it looks in the middle of its time."""
+    fine = oversampling(request.width, request.height)
+    size = (_even(request.width * fine), _even(request.height * fine))
+    stage = stage_of(
+        request.art, request.prompt, size, seconds=_SECONDS, seed=seed, find=files.path
+    )
+    name, scene = scene_of(request.art, stage)
+    planes = Planes.blank(*size)
+    scene.paint(planes, _SECONDS * _MOMENT)
+    return name, planes
 
 
 def oversampling(width: int, height: int) -> int:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from contracts.requests import EditImage
 from inference import inputs, output
+from inference.order import Asked, Shown, pictures_of, prompt_of, refuse_pictures
 from inference.sizes import Size, note
 from services.flux.flux_one import FluxOne
 from services.flux.klein import Klein
-from services.flux.order import Asked, Shown, pictures_of, prompt_of, refuse_pictures
 from services.flux.painter import Work
 from services.flux.qwen import QwenEdit, QwenImage
 from services.flux.recipe import recipe_of, size_for

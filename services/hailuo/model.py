@@ -13,7 +13,8 @@ from bus.worker.model import Media, NotedFiles, Report
 from contracts.errors import ProviderRefusedError
 from contracts.manifest import Manifest
 from contracts.requests import GenerateVideo
-from services.hailuo.task import Stage, Task
+from inference.waiting import Stage
+from services.hailuo.task import Task
 from services.hailuo.tuning import tuning_of
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Model:
 
     def load(self) -> None:
         """Read the key and the settings; nothing is asked of the provider."""
+        from inference.pace import Pace
         from services.hailuo.api import Api
-        from services.hailuo.pace import Pace
 
         manifest = self._manifest
         assert manifest.endpoint is not None
@@ -90,9 +91,9 @@ class Model:
         )
 
     def _buy(self, plan: Plan, shown: Shown, report: Report, files: NotedFiles) -> _Bought:
+        from inference.ordering import ordered
+        from inference.waiting import passed
         from services.hailuo.body import body_of
-        from services.hailuo.order import ordered
-        from services.hailuo.waiting import passed
 
         def look() -> None:
             report(_CHECKED, _TOTAL, "order")
@@ -111,7 +112,8 @@ class Model:
         return _Bought(task_id, facts)
 
     def _wait(self, bought: _Bought, report: Report) -> Task:
-        from services.hailuo.waiting import made
+        from inference.waiting import made
+        from services.hailuo.api import failure_of
 
         shares = {Stage.QUEUED: _ORDERED, Stage.RUNNING: _RUNNING}
         furthest = _ORDERED
@@ -122,8 +124,8 @@ class Model:
             report(furthest, _TOTAL, "provider")
 
         return made(
-            self._api,
-            bought.task_id,
+            lambda: self._api.query(bought.task_id),
+            failure_of,
             poll_seconds=self._tuning.poll_seconds,
             most_seconds=self._tuning.task_seconds,
             tell=tell,
@@ -138,8 +140,8 @@ class Model:
         report: Report,
         files: NotedFiles,
     ) -> Media:
+        from inference.download import fetch
         from inference.output import film
-        from services.hailuo.download import fetch
         from services.hailuo.footage import Footage
 
         part = files.new(".part")

@@ -8,20 +8,10 @@ Statuses come in several spellings, so that capitals do not count.
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
 
 from contracts.errors import ProviderUnavailableError
-
-
-class Stage(StrEnum):
-    """How far a task is."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    MADE = "made"
-    FAILED = "failed"
+from inference.waiting import Stage
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

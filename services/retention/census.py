@@ -24,6 +24,7 @@ from contracts.campaign import CampaignState
 from contracts.governance import BudgetRecord
 from contracts.identity import NO_CAMPAIGN
 from contracts.jobs import CacheClaim, JobState, RunState
+from contracts.segments import SegmentRecord
 from contracts.subjects import Bucket, Stream
 from contracts.webhooks import DeliveryRecord, DeliveryState
 from services.retention.collect import Mark
@@ -86,6 +87,7 @@ _buried = msgspec.json.Decoder(_Buried)
 _claim = msgspec.json.Decoder(CacheClaim)
 _budget = msgspec.json.Decoder(BudgetRecord)
 _upload = msgspec.json.Decoder(UploadRecord)
+_segment = msgspec.json.Decoder(SegmentRecord)
 _delivery = msgspec.json.Decoder(DeliveryRecord)
 
 
@@ -116,6 +118,7 @@ class Census:
         self.claims: list[Entry] = []
         self.uploads: list[Entry] = []
         self.deliveries: list[Entry] = []
+        self.segments: list[Entry] = []
         self.burials: list[int] = []
         self.promised: set[str] = set()
         self.live_receipts: set[str] = set()
@@ -158,6 +161,7 @@ class Counter:
         await self._messages(census)
         await self._uploads(census, limits)
         await self._deliveries(census, limits)
+        await self._segments(census)
         await self._receipts(census)
         return census
 
@@ -258,6 +262,18 @@ class Counter:
             old = delivered and delivery.ended_at < limits.delivered_before
             if old or campaign in census.deleted:
                 _add(census.deliveries, Entry(key, message.sequence))
+
+    async def _segments(self, census: Census) -> None:
+        """Read what workers have kept of long jobs: it goes with time, and with its campaign."""
+        async for key, message in self._records(Bucket.SEGMENTS):
+            segment = _read(_segment, message)
+            if segment is not None and (
+                segment.expires_at <= census.mark.began_at
+                or segment.job_key.rpartition(".")[0] in census.deleted
+            ):
+                _add(census.segments, Entry(key, message.sequence))
+            else:
+                census.mark.names.add_from(message.data)
 
     async def _receipts(self, census: Census) -> None:
         """Read the receipts of what is under way: they name what no run names yet."""

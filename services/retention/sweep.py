@@ -103,6 +103,7 @@ class Sweep:
             claims=len(census.claims),
             uploads=len(census.uploads),
             deliveries=len(census.deliveries),
+            segments=len(census.segments),
         )
 
     def _to_purge(self, census: Census, now: float) -> list[str]:
@@ -138,6 +139,7 @@ class Sweep:
             claims=await self._each(census.claims, self._purger.claim),
             uploads=await self._each_of(Bucket.UPLOADS, census.uploads),
             deliveries=await self._each_of(Bucket.DELIVERIES, census.deliveries),
+            segments=await self._each_of(Bucket.SEGMENTS, census.segments),
         )
 
     async def _each(

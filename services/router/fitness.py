@@ -8,8 +8,8 @@
                   holds another one for it                                     NEVER
     territory     whose licence excludes one of the request's markets          NEVER
     features      that cannot do what the request needs: first and last frame,
-                  continuation, references, motion from a raw video,
-                  replacement, size, duration, language                        NEVER
+                  continuation, references, a picture to work from, motion from a raw video,
+                  replacement, sets, size, duration, language                  NEVER
     cost          that may cost more than may be spent                         COST
     flag          that an operator turned off                                  OFF
     presence      that is not ready, or has no workers                         AWAY
@@ -151,10 +151,14 @@ def _features(request: Request, limits: LimitSection) -> Iterator[str]:
         Feature.REFERENCES: references > 0 or _shows_product(request),
         Feature.RAW_DRIVING: isinstance(request, AnimateCharacter) and request.pose is None,
         Feature.REPLACEMENT: getattr(request, "mode", "") == "replace",
+        Feature.SETS: getattr(request, "count", 1) > 1,
+        Feature.SEGMENTS: bool(getattr(request, "segments", [])),
     }
     missing = [f for f, wanted in needed.items() if wanted and f not in limits.features]
     if limits.features and missing:
         yield f"it cannot do {', '.join(f.replace('_', ' ') for f in missing)}"
+    if limits.needs_picture and not references:
+        yield "it needs a picture, and the request shows it none"
     if 0 < limits.max_references < references:
         yield f"it takes {limits.max_references} references, {references} were given"
 

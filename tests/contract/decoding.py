@@ -49,6 +49,10 @@ def _mesh(media: Media) -> None:
     assert json.loads(data[20 : 20 + size])["meshes"]
 
 
+def _points(media: Media) -> None:
+    assert media.path.read_bytes().startswith(b"ply\n")
+
+
 def _archive(media: Media) -> None:
     with zipfile.ZipFile(media.path) as archive:
         assert archive.namelist()
@@ -78,6 +82,7 @@ READERS: dict[str, Callable[[Media], None]] = {
     "image/jpeg": _picture,
     "image/png": _picture,
     "model/gltf-binary": _mesh,
+    "model/ply": _points,
     "text/html": _begins("<!doctype html>"),
     "text/markdown": _text,
     "text/plain": _text,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bus.worker.folder import ServiceFolder, discover
+from bus.worker.folder import ServiceFolder, discover, open_all
 
 pytestmark = pytest.mark.contract
 
@@ -68,7 +68,9 @@ def drawn_with(engine: ServiceFolder) -> tuple[set[str], set[str]]:
     ours: set[str] = set()
     foreign: set[str] = set()
     seen: set[Path] = set()
-    files = list(engine.path.rglob("*.py"))
+    # What runs in a Python of its own stands on its lock file.
+    elsewhere = {e.child for m in open_all(engine.path) if (e := m.manifest.environment)}
+    files = [f for f in engine.path.rglob("*.py") if f.name not in elsewhere]
     while files:
         path = files.pop()
         if path in seen:

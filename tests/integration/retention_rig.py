@@ -26,6 +26,7 @@ from contracts.jobs import Attempt, Buried, CacheClaim, Job, JobRecord, JobState
 from contracts.ledger import Charge
 from contracts.requests import GenerateImage
 from contracts.retention import SweepState
+from contracts.segments import SegmentRecord
 from contracts.subjects import Bucket, Stream
 from contracts.webhooks import DeliveryRecord
 from services.retention.sweep import Sweep, Tools
@@ -63,6 +64,7 @@ class House:
         self.budgets = Records(bus, Bucket.BUDGETS, BudgetRecord)
         self.uploads = Records(bus, Bucket.UPLOADS, UploadRecord)
         self.deliveries = Records(bus, Bucket.DELIVERIES, DeliveryRecord)
+        self.segments = Records(bus, Bucket.SEGMENTS, SegmentRecord)
         self.states = Records(bus, Bucket.RETENTION, SweepState)
         self.sweep = Sweep(Tools(bus, artifacts, self.now, self._rest))
 

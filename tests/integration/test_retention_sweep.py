@@ -21,6 +21,7 @@ from contracts.assets import AssetRole, Rights, UploadRecord
 from contracts.campaign import CampaignState
 from contracts.jobs import CacheClaim, JobState, RunState
 from contracts.retention import STATE_KEY, WANTED_KEY, SweepWanted, TenantSweep
+from contracts.segments import SegmentRecord
 from contracts.subjects import Bucket, Stream
 from contracts.webhooks import DeliveryRecord, DeliveryState
 from services.retention.shell import Retention
@@ -95,6 +96,32 @@ async def test_what_has_expired_goes_and_without_a_limit_nothing_does(house: Hou
     assert left == {"running", "untold", "young"}
     assert await house.runs.under() == []
     assert await direct.last_of_each(house.bus, Stream.EVENTS, "adgenx.evt.>") == []
+
+
+async def test_a_segment_keeps_its_files_until_its_time_or_its_campaigns_end(house: House) -> None:
+    """Nothing else names them: the run that made them may not be over yet."""
+    await house.campaign("going", CampaignState.DELETED)
+    stored = {}
+    for name, job_key, days in (
+        ("stays", f"{TENANT}.c.r1", 14.0),
+        ("aged", f"{TENANT}.c.r1", 1.0),
+        ("gone", f"{TENANT}.going.r1", 14.0),
+    ):
+        body = name.encode()
+        stored[name] = (await house.artifacts.put(body, TENANT, "video/mp4")).key
+        record = SegmentRecord(
+            outputs=[ref_of(body)],
+            job_key=job_key,
+            made_at=house.now(),
+            expires_at=house.now() + days * DAY,
+        )
+        await house.segments.create(f"{TENANT}.longcat.{name}", record)
+    assert (await house.sweep_after(HOUR)).segments == 1, "of the deleted campaign"
+    assert (await house.sweep_after(2 * DAY)).segments == 1, "the expired one"
+    await house.sweep_after(2 * GRACE)
+    assert [r.key for r in await house.segments.under()] == [f"{TENANT}.longcat.stays"]
+    left = {s.key async for page in house.artifacts.objects.pages("") for s in page}
+    assert left & set(stored.values()) == {stored["stays"]}
 
 
 async def test_delivered_webhooks_are_forgotten_after_a_week(house: House) -> None:

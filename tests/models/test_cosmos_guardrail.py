@@ -12,7 +12,7 @@ from suite import Told, made
 
 from bus.settings import load as load_settings
 from bus.worker import process
-from bus.worker.folder import find
+from bus.worker.folder import ServiceFolder, find
 from bus.worker.readiness import lack
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Manifest
@@ -50,7 +50,7 @@ def small(guardrail: str) -> Manifest:
 
 def test_its_weights_are_asked_for(folders: Path) -> None:
     cosmos.predict(folders / PREDICT)
-    why = lack(find("cosmos").manifest, load_settings(), {})
+    why = lack(find("cosmos"), load_settings(), {})
     assert "nvidia/Cosmos-1.0-Guardrail" in why
     assert "adgenx models pull cosmos" in why
 
@@ -67,7 +67,7 @@ async def test_the_package_is_asked_for_before_any_weights_are_read(folders: Pat
 def test_an_operators_own_is_told_in_every_output(folders: Path) -> None:
     cosmos.predict(folders / PREDICT)
     manifest = small("other")
-    assert lack(manifest, load_settings(), {}) == ""
+    assert lack(ServiceFolder(find("cosmos").path, manifest), load_settings(), {}) == ""
     model = Model(manifest)
     model.load()
     media = made(model, video(prompt=f"a {cosmos.BLOCKED}"), Told(), folders)

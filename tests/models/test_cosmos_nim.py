@@ -200,9 +200,9 @@ def test_what_it_cannot_do_is_not_asked_for(
 
 
 def test_it_is_available_while_the_server_answers(server: CosmosServer) -> None:
-    manifest = find("cosmos_nim").manifest
-    assert lack(manifest, load_settings(), {"ADGENX_COSMOS_NIM_URL": server.url}) == ""
-    why = lack(manifest, load_settings(), {"ADGENX_COSMOS_NIM_URL": "http://127.0.0.1:1"})
+    service = find("cosmos_nim")
+    assert lack(service, load_settings(), {"ADGENX_COSMOS_NIM_URL": server.url}) == ""
+    why = lack(service, load_settings(), {"ADGENX_COSMOS_NIM_URL": "http://127.0.0.1:1"})
     assert "ADGENX_COSMOS_NIM_URL" in why
 
 

@@ -355,7 +355,7 @@ def test_a_task_that_takes_too_long_is_waited_for_by_the_next_attempt(
 def test_a_download_that_breaks_off_is_fetched_anew(
     job: Job, server: HailuoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.hailuo.download.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("inference.download.PAUSE_SECONDS", 0.0)
     server.cuts = 2
     assert job.run()
     assert (len(server.sold), server.downloads) == (1, 3)
@@ -364,7 +364,7 @@ def test_a_download_that_breaks_off_is_fetched_anew(
 def test_a_download_that_never_comes_through_is_left_to_the_next_attempt(
     job: Job, server: HailuoServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.hailuo.download.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("inference.download.PAUSE_SECONDS", 0.0)
     server.cuts = 4
     with pytest.raises(ProviderUnavailableError, match="IncompleteRead"):
         job.run()

@@ -12,11 +12,11 @@ from bus.worker.folder import SERVICES, open_folder
 from contracts import pricing
 from contracts.errors import InvalidRequestError, MalformedMessageError, ProviderRefusedError
 from contracts.requests import GenerateVideo
+from inference.pace import Pace
+from inference.waiting import Stage
 from services.hailuo.callback import answer_challenge, read_callback
 from services.hailuo.footage import Footage
-from services.hailuo.pace import Pace
 from services.hailuo.rules import RULES, resolution_of, seconds_of
-from services.hailuo.task import Stage
 
 pytestmark = pytest.mark.contract
 

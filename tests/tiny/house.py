@@ -55,6 +55,10 @@ TINY = {
         },
         {"steps": "2", "min_side": "16", "max_pixels": "65536"},
     ),
+    "longcat": Tiny(
+        {"meituan-longcat/LongCat-Video": ("longcat.longcat",)},
+        {"steps": "2", "min_side": "16", "max_pixels": "65536", "refine_pixels": "65536"},
+    ),
     "stable_audio": Tiny(
         {"stabilityai/stable-audio-3-medium": ("stable_audio.third",)}, {"steps": "2"}
     ),

@@ -54,6 +54,19 @@ def clip() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=77, **special)
 
 
+def llama() -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer as Llama 3 has it: it begins a text, and knows no padding."""
+    words = ["<|begin_of_text|>", "<|end_of_text|>", *_BYTES]
+    raw = Tokenizer(models.BPE(vocab={w: n for n, w in enumerate(words)}, merges=[]))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.post_processor = processors.TemplateProcessing(
+        single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", 0)]
+    )
+    special = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
+    return PreTrainedTokenizerFast(tokenizer_object=raw, model_max_length=2048, **special)
+
+
 def qwen() -> PreTrainedTokenizerFast:
     """Return a byte-level tokenizer with Qwen's special words and a chat template."""
     raw = Tokenizer(models.BPE(vocab={w: n for n, w in enumerate(_BYTES)}, merges=[]))

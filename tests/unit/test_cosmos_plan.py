@@ -14,8 +14,8 @@ from bus.worker.folder import SERVICES, ServiceFolder, open_all
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Feature
 from contracts.requests import GenerateVideo
-from services.cosmos import direction
-from services.cosmos.direction import prompt_of
+from inference import shot
+from inference.shot import prompt_of
 from services.cosmos.plan import OVERLAP, Rules, rules_of, segments_of
 
 pytestmark = pytest.mark.unit
@@ -91,19 +91,19 @@ def test_the_art_direction_is_told_for_the_whole_shot() -> None:
     said = prompt_of(video(art=ART))
     assert said.startswith("a can. ")
     assert "the upper third" in said
-    assert said.endswith(f"{direction.CALM} {direction.ONE_SHOT} {direction.CAMERA}")
+    assert said.endswith(f"{shot.CALM} {shot.ONE_SHOT} {shot.CAMERA}")
 
 
 @pytest.mark.parametrize("words", ["the camera pans left", "slow dolly in", "Static shot of it"])
 def test_a_camera_of_the_prompts_own_is_left_alone(words: str) -> None:
     said = prompt_of(video(prompt=words, art=ART))
-    assert direction.CAMERA not in said
-    assert direction.ONE_SHOT in said
+    assert shot.CAMERA not in said
+    assert shot.ONE_SHOT in said
 
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
-    [({"first_frame": REF}, direction.BEGINS), ({"continue_from": REF}, direction.GOES_ON)],
+    [({"first_frame": REF}, shot.BEGINS), ({"continue_from": REF}, shot.GOES_ON)],
 )
 def test_what_it_begins_on_is_told(fields: dict[str, object], sentence: str) -> None:
     assert sentence in prompt_of(video(art=ART, **fields))

@@ -240,3 +240,17 @@ def test_banners_have_their_exact_size_in_every_scene(
         assert image.info["Comment"] == "Draft animatic"
     (again,) = ImageModel(manifest("draft_image")).run(request, quiet_report, desk)
     assert again.path.read_bytes() == media.path.read_bytes()
+
+
+def test_a_set_of_drafts_has_every_picture_of_its_own_seed(desk: Desk) -> None:
+    engine = ImageModel(manifest("draft_image"))
+    alone, other, both = (
+        [*engine.run(draft(seed=seed, count=count), quiet_report, desk)]
+        for seed, count in ((0, 1), (1, 1), (0, 2))
+    )
+    assert [media.name for media in both] == ["image", "image_2"]
+    assert [m.path.read_bytes() for m in both] == [m.path.read_bytes() for m in alone + other]
+
+
+def draft(**fields: int) -> GenerateImage:
+    return GenerateImage(prompt="", width=300, height=250, **fields)

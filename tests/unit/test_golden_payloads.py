@@ -20,6 +20,7 @@ from contracts.lease import DeviceRecord, LeaseAnswer, LeaseAsk
 from contracts.ledger import Charge
 from contracts.manifest import ServiceRecord
 from contracts.retention import ScrubState, SweepState, SweepWanted, TenantSweep
+from contracts.segments import SegmentRecord
 from contracts.webhooks import DeliveryRecord, WebhookRecord
 
 pytestmark = pytest.mark.unit
@@ -43,6 +44,7 @@ RECORDS = {
     "record.job_record": JobRecord,
     "record.open_entry": OpenEntry,
     "record.run": Run,
+    "record.segment_record": SegmentRecord,
     "record.service_record": ServiceRecord,
     "record.disk_record": DiskRecord,
     "record.scrub_state": ScrubState,

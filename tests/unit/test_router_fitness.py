@@ -74,6 +74,11 @@ pytestmark = pytest.mark.unit
             "it cannot do replacement",
         ),
         (
+            image(count=2),
+            made("x", limits=LimitSection(features=[Feature.REFERENCES])),
+            "it cannot do sets",
+        ),
+        (
             image(references=[REF]),
             made("x", limits=LimitSection(features=[Feature.PLAIN])),
             "it cannot do references",

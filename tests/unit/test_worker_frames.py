@@ -25,7 +25,7 @@ from bus.worker.frames import (
     line,
 )
 from bus.worker.model import Media
-from bus.worker.process import _Wire
+from bus.worker.wire import Wire
 from contracts.errors import ErrorInfo
 from contracts.requests import GenerateImage
 
@@ -83,13 +83,13 @@ def test_a_field_that_only_a_newer_child_knows_is_no_mistake() -> None:
     assert answer_decoder.decode(newer) == Ticked(done=1, total=2, phase="a")
 
 
-def heard(wire: _Wire) -> list[Answer | None]:
+def heard(wire: Wire) -> list[Answer | None]:
     return [wire.frames.get_nowait() for _ in range(wire.frames.qsize())]
 
 
 @given(st.lists(st.integers(1, 40)))
 def test_however_the_pipe_cuts_the_stream_the_same_frames_come_out(cuts: list[int]) -> None:
-    wire = _Wire("svc")
+    wire = Wire("svc")
     stream = b"".join(map(line, ANSWERS))
     for length in cuts:
         wire.pipe_data_received(1, stream[:length])
@@ -109,7 +109,7 @@ def test_however_the_pipe_cuts_the_stream_the_same_frames_come_out(cuts: list[in
     ],
 )
 def test_after_a_word_that_is_no_frame_nothing_more_is_believed(said: bytes) -> None:
-    wire = _Wire("svc")
+    wire = Wire("svc")
     wire.pipe_data_received(1, line(Done()) + said + line(Done()))
     wire.pipe_connection_lost(1, None)
     assert heard(wire) == [Done(), None]

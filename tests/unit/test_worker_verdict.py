@@ -338,3 +338,30 @@ def test_any_schedule_keeps_the_rules(schedule: list[tuple[str, int, Outcome, bo
         assert record is None or record.attempt <= starts, "only starts are counted"
         claims = [*held.values(), *waiting.values()]
         assert sum(verdict.mine(record, claim) for claim in claims) <= 1
+
+
+def test_a_start_that_left_a_segment_behind_was_not_lost() -> None:
+    """Counted are starts in a row that got no further, however many there were before."""
+    far = run(attempt=40, progressed=40, owner="dead")
+    claimed = decide(far)
+    assert (claimed.act, claimed.write and claimed.write.attempt) == (Act.RUN, 41)
+    assert decide(run(attempt=42, progressed=40, owner="dead")).act is Act.RUN
+    stuck = decide(run(attempt=43, progressed=40, owner="dead"))
+    assert stuck.bury
+    assert stuck.write is not None
+    assert stuck.write.error is not None
+    assert stuck.write.error.message.startswith("3 attempts")
+    held = run(attempt=40, progressed=40)
+    waits = [settle(held, held, LOST, dice=1.0).delay_seconds]
+    held = run(attempt=41, progressed=40)
+    waits.append(settle(held, held, LOST, dice=1.0).delay_seconds)
+    assert waits[0] == waits[1], "and the next is begun as soon as after a first failure"
+    held = run(attempt=43, progressed=40)
+    assert settle(held, held, LOST).bury
+
+
+def test_a_segment_is_written_into_the_run_once_for_each_start() -> None:
+    written = verdict.progressed(run(attempt=2))
+    assert written == run(attempt=2, progressed=2)
+    assert verdict.progressed(run(attempt=2, progressed=2)) is None
+    assert verdict.mine(written, run(attempt=2)), "the fence is attempt and owner"

@@ -11,8 +11,8 @@ from contracts.brief import Form
 from contracts.errors import InvalidRequestError
 from contracts.manifest import Feature, Manifest
 from contracts.requests import ArtDirection, EditImage, GenerateImage, Subject
+from inference.order import pictures_of, prompt_of, refuse_pictures
 from services.flux.model import Model, painter_of
-from services.flux.order import pictures_of, prompt_of, refuse_pictures
 from services.flux.recipe import Recipe, recipe_of, size_for
 
 pytestmark = pytest.mark.unit

@@ -1,4 +1,4 @@
-"""A film that is paid, fetched whole: broken off, it is fetched anew over a fresh link."""
+"""A file that is paid, fetched whole: broken off, it is fetched anew over a fresh link."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMEOUT = urllib3.Timeout(10.0, 60.0)
 
 
 def fetch(link: Callable[[], str], target: Path, *, plain: bool, look: Callable[[], None]) -> int:
-    """Write the film to a file and return its size; `link` tells a fresh URL for each attempt.
+    """Write what a link leads to into a file, return its size; `link` tells one for each attempt.
 
     `plain` lets links go to HTTP and to this network, for an API that is there itself. `look` is
     called for every piece and may raise. Raises ProviderErrors.
@@ -47,7 +47,7 @@ def _allowed(url: str, *, plain: bool) -> str:
     try:
         outward.read(url, private=plain)
     except UrlNotAllowedError as error:
-        raise ProviderRefusedError(f"the film's link is not followed: {error.message}") from None
+        raise ProviderRefusedError(f"the file's link is not followed: {error.message}") from None
     return url
 
 
@@ -56,7 +56,7 @@ def _fetch(url: str, target: Path, look: Callable[[], None]) -> int:
         # No key goes with it: the link is somebody else's house.
         answer = pool.request("GET", url, redirect=False, preload_content=False)
         try:
-            if answer.status != 200:  # noqa: PLR2004 - the film and nothing else
+            if answer.status != 200:  # noqa: PLR2004 - the file and nothing else
                 provider.check(answer.status, answer.headers, answer.read(1000))
                 raise ProviderUnavailableError(f"the link answered {answer.status}")
             size = _written(answer, target, look)
@@ -76,6 +76,6 @@ def _written(answer: urllib3.BaseHTTPResponse, target: Path, look: Callable[[], 
             look()
             size += len(chunk)
             if size > MOST_BYTES:
-                raise ProviderRefusedError(f"the film has more than {MOST_BYTES >> 20} MiB")
+                raise ProviderRefusedError(f"the file has more than {MOST_BYTES >> 20} MiB")
             file.write(chunk)
     return size

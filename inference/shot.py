@@ -1,4 +1,7 @@
-"""A shot in words: the art direction as for a picture, and what moves. Pure."""
+"""What a model of films is asked, in words, and what of it it cannot do.
+
+The words are the art direction as for a picture, and what moves.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from contracts.errors import InvalidRequestError
+from contracts.manifest import Feature
 from contracts.requests import ArtDirection
-from inference import direction
+from inference import direction, inputs
 
 if TYPE_CHECKING:
+    from bus.worker.model import Files
     from contracts.requests import GenerateVideo
+
+_FEATURES = {
+    "first_frame": Feature.FIRST_FRAME,
+    "last_frame": Feature.LAST_FRAME,
+    "continue_from": Feature.CONTINUATION,
+    "references": Feature.REFERENCES,
+    "segments": Feature.SEGMENTS,
+}
 
 ONE_SHOT = "One continuous shot without a cut."
 CAMERA = "The camera moves slowly and smoothly."
@@ -49,3 +63,26 @@ def _seen(request: GenerateVideo) -> ArtDirection:
         return request.art
     unseen = msgspec.structs.replace(subject, picture=None, label=None)
     return msgspec.structs.replace(request.art, subject=unseen)
+
+
+def refuse(request: GenerateVideo, features: list[Feature]) -> None:
+    """Refuse what a service without some of the features cannot do. InvalidRequestError(field)."""
+    if not request.prompt.strip():
+        raise InvalidRequestError("the model needs a prompt", field="prompt")
+    for field, feature in _FEATURES.items():
+        if getattr(request, field) and feature not in features:
+            what = feature.value.replace("_", " ")
+            raise InvalidRequestError(f"the model cannot do {what}", field=field)
+    if request.first_frame is not None and request.continue_from is not None:
+        raise InvalidRequestError(
+            "a shot begins on a picture or on another film, not on both", field="continue_from"
+        )
+
+
+def check_subject(request: GenerateVideo, files: Files) -> None:
+    """Refuse a subject whose files are no pictures, though the model can be told only of words."""
+    subject = request.art.subject
+    for name in ("picture", "label"):
+        ref = getattr(subject, name, None)
+        if ref is not None:
+            inputs.picture(files, ref, field=f"art.subject.{name}")

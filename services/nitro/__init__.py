@@ -1,0 +1,1 @@
+"""Small pictures at once: Nitro-E, a transformer of 304 million parameters (E-MMDiT)."""

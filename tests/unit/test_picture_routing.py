@@ -1,0 +1,100 @@
+"""Which of the picture models a request gets, by their own manifests: nothing here has weights."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from router_services import NOW, reasons
+
+from bus.worker.folder import SERVICES, open_all
+from contracts import pricing
+from contracts.artifacts import ArtifactRef
+from contracts.canonical import request_hash
+from contracts.capability import Tier
+from contracts.errors import NoProviderError
+from contracts.manifest import Manifest, ServiceRecord, ServiceState
+from contracts.requests import GenerateImage
+from services.router.landscape import landscape_of
+from services.router.routing import Route, choose
+
+pytestmark = pytest.mark.unit
+
+NAMES = ("flux", "nitro")
+MANIFESTS = {
+    folder.manifest.name: folder.manifest for name in NAMES for folder in open_all(SERVICES / name)
+}
+REF = ArtifactRef(key="k", sha256="ab" * 32, media_type="image/png", size_bytes=1)
+PRODUCTION = GenerateImage(prompt="a can", width=512, height=512, tier=Tier.PRODUCTION)
+
+
+def ready(manifest: Manifest, *, resident: bool = True) -> ServiceRecord:
+    return ServiceRecord(
+        manifest=manifest,
+        revision="7",
+        state=ServiceState.READY,
+        workers=1,
+        announced_at=NOW,
+        resident=resident,
+    )
+
+
+def routed(*names: str, resident: bool = True, **fields: object) -> Route:
+    """Return who makes a production picture of those whose weights are there."""
+    services = [ready(MANIFESTS[name], resident=resident) for name in names]
+    return choose(msgspec.structs.replace(PRODUCTION, **fields), landscape_of(services, NOW))
+
+
+def chosen(*names: str, resident: bool = True, **fields: object) -> str:
+    return routed(*names, resident=resident, **fields).chosen.manifest.name
+
+
+def test_without_haste_the_better_model_is_asked() -> None:
+    assert chosen("flux", "nitro", "nitro_full", "nitro_large") == "flux"
+    assert chosen("nitro", "nitro_full", "nitro_large") == "nitro_large"
+
+
+def test_whoever_is_in_a_hurry_gets_the_small_model() -> None:
+    hurried = routed("flux", "nitro", deadline_seconds=3)
+    assert hurried.chosen.manifest.name == "nitro"
+    assert reasons(hurried.candidates)["flux"] == "it would need 4 s; nitro is in time"
+    # also where both have to be loaded first
+    assert chosen("flux", "nitro", resident=False, deadline_seconds=20) == "nitro"
+    assert chosen("flux", "nitro", resident=False, deadline_seconds=120) == "flux"
+
+
+def test_the_small_model_is_not_asked_for_what_it_would_make_badly() -> None:
+    assert chosen("flux", "nitro", deadline_seconds=3, references=[REF]) == "flux"
+    assert chosen("flux", "nitro", deadline_seconds=3, width=1080, height=1080) == "flux"
+    assert chosen("nitro", "nitro_large", width=1080, height=1080) == "nitro_large"
+    with pytest.raises(NoProviderError, match="sides of at most 1536"):
+        routed("nitro_large", width=1920, height=1080)
+
+
+def test_a_set_goes_to_who_makes_sets() -> None:
+    found = routed("flux", "nitro", count=4)
+    assert found.chosen.manifest.name == "nitro"
+    assert reasons(found.candidates)["flux"] == "it cannot do sets"
+
+
+def test_a_set_is_counted_picture_by_picture_and_one_is_what_it_always_was() -> None:
+    four = msgspec.structs.replace(PRODUCTION, count=4)
+    once, times = (pricing.expected_work_seconds(MANIFESTS["nitro"], r) for r in (PRODUCTION, four))
+    assert times == 4 * once > 0
+    assert pricing.megapixels(four) == 4 * pricing.megapixels(PRODUCTION) > 0
+    assert request_hash(PRODUCTION) == request_hash(msgspec.structs.replace(PRODUCTION, count=1))
+    assert request_hash(four) != request_hash(PRODUCTION)
+
+
+def test_a_set_has_a_seed_for_each_picture() -> None:
+    last = 2**31 - 1
+    assert msgspec.structs.replace(PRODUCTION, seed=7).pictures == {"image": 7}
+    three = msgspec.structs.replace(PRODUCTION, seed=last, count=3)
+    assert three.pictures == {"image": last, "image_2": 0, "image_3": 1}
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS.values(), ids=MANIFESTS)
+def test_what_is_estimated_is_there(manifest: Manifest) -> None:
+    for key in manifest.estimated:
+        found: object = manifest
+        for step in key.split("."):
+            found = found[step] if isinstance(found, dict) else getattr(found, step)
