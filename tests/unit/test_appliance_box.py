@@ -139,6 +139,15 @@ def test_a_key_whose_file_is_deleted_is_another_one_for_all_who_must_know(layout
     assert set(again.touched_by(report.done)) == {roles.STORE, "adgenx-composer.service"}
 
 
+def test_a_dry_run_makes_no_key_that_is_missing(layout: Layout) -> None:
+    run(layout, *COMMON)
+    key = layout.secrets / "composer/nats.nk"
+    key.unlink()
+    before = files(layout)
+    assert run(layout, "install", "--dry-run") == 0
+    assert files(layout) == before
+
+
 def test_a_setting_is_told_to_every_process_and_each_is_started_again(layout: Layout) -> None:
     make(layout)
     changed = box(layout, '[log]\nlevel = "debug"\n')
