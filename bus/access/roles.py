@@ -120,6 +120,7 @@ INTAKE = all_of(
     takes(Stream.CONTROL, "intake", subjects.asset_command_patterns()),
     tells(events.UPLOAD_LINK, events.ASSET_RESULT, events.LINK_RESULT),
     owns(Bucket.UPLOADS),
+    scans(Bucket.DISKS),
     hears(subjects.ask_events("*")),
     walks(Stream.EVENTS),
     # The answers to tenants, whose accounts are others; within this one, to whoever stands in.
