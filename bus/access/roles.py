@@ -121,6 +121,7 @@ INTAKE = all_of(
     tells(events.UPLOAD_LINK, events.ASSET_RESULT, events.LINK_RESULT),
     owns(Bucket.UPLOADS),
     scans(Bucket.DISKS),
+    scans(Bucket.DISKS),
     hears(subjects.ask_events("*")),
     walks(Stream.EVENTS),
     # The answers to tenants, whose accounts are others; within this one, to whoever stands in.
@@ -153,6 +154,7 @@ OBSERVER = all_of(
     *(scans(b) for b in (Bucket.SERVICES, Bucket.FLAGS, Bucket.BREAKERS, Bucket.BUDGETS)),
     gets(Bucket.DISKS),
     writes(Bucket.DISKS),
+    gets(Bucket.RETENTION),
     touches("-/observer", Verb.GET),
 )
 
