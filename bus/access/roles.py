@@ -121,7 +121,6 @@ INTAKE = all_of(
     tells(events.UPLOAD_LINK, events.ASSET_RESULT, events.LINK_RESULT),
     owns(Bucket.UPLOADS),
     scans(Bucket.DISKS),
-    scans(Bucket.DISKS),
     hears(subjects.ask_events("*")),
     walks(Stream.EVENTS),
     # The answers to tenants, whose accounts are others; within this one, to whoever stands in.
