@@ -17,7 +17,7 @@ from appliance import support
 from appliance.layout import Layout
 from bus.artifacts import Artifacts
 from bus.connection import Bus
-from bus.settings import Secret
+from bus.settings import Secret, Settings
 from contracts.campaign import CampaignState
 
 pytestmark = pytest.mark.integration
