@@ -153,7 +153,7 @@ def _throwaway(source: Source, folder: Path) -> None:
     if not source.offline:
         wheels = folder / "wheels"
         build_wheel(source.root, wheels, pip)
-    Packages(venv, source, wheels, (), pip).do()
+    Packages(venv, source, wheels, ("appliance",), pip).do()
 
 
 @contextmanager

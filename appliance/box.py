@@ -99,8 +99,7 @@ class Box:
         return [
             *self._folders(),
             *self._accounts(),
-            Keys(self.layout.secrets, self.users),
-            *self._servers(),
+            *self._servers(Keys(self.layout.secrets, self.users)),
             *self._environments(),
             *self._families(),
             *self._units(),
@@ -139,17 +138,17 @@ class Box:
             Owner(at.s3_data, store),
         ]
 
-    def _servers(self) -> list[Step]:
+    def _servers(self, made: Keys) -> list[Step]:
         at, kind = self.layout, self.config.store.kind
-        written: list[Step] = [File(at.nats_config, self._nats_config)]
+        written: list[Step] = [made, File(at.nats_config, self._nats_config, rests_on=made)]
         if kind is configuration.StoreKind.SEAWEEDFS:
-            written.append(File(at.s3_identities, self._identities, SECRET))
+            written.append(File(at.s3_identities, self._identities, SECRET, rests_on=made))
         if kind is configuration.StoreKind.MINIO:
             own = at.secrets_of(rendering.STORE)
             written += [
                 Folder(own, CLOSED),
-                File(own / "root_user", self._root_user, SECRET),
-                File(own / "root_password", self._root_password, SECRET),
+                File(own / "root_user", self._root_user, SECRET, rests_on=made),
+                File(own / "root_password", self._root_password, SECRET, rests_on=made),
             ]
         return written
 

@@ -25,6 +25,7 @@ from contracts import subjects
 from contracts.campaign import CampaignState, OpenEntry
 from contracts.errors import AdgenxError, UnknownOutcomeError
 from contracts.governance import BudgetRecord
+from contracts.identity import is_id
 from contracts.ledger import Charge
 from contracts.subjects import Bucket, Stream
 
@@ -110,7 +111,7 @@ async def _refuse_contents(bus: Bus, artifacts: Artifacts) -> None:
     full = [s.stream for s in await survey.streams(bus) if s.messages and s.stream in wanted]
     if full:
         raise NotEmptyError(f"there is something in {', '.join(full)}; --force replaces it")
-    tenants = await artifacts.objects.folders()
+    tenants = [name for name in await artifacts.objects.folders() if is_id(name)]
     if tenants:
         raise NotEmptyError(f"the store has objects of {', '.join(tenants)}; --force keeps them")
 

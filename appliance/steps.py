@@ -109,8 +109,8 @@ class Owner(Step):
 class File(Step):
     """A file's content and mode, written whole or not at all.
 
-    `content` is asked only when it is needed: it may rest on what an earlier step makes. `once`: it
-    is laid down where none is and never written again.
+    `content` is asked only when it is needed, and not before the step that it rests on is done.
+    `once`: it is laid down where none is and never written again.
     """
 
     path: Path
@@ -118,6 +118,7 @@ class File(Step):
     mode: int = 0o644
     once: bool = False
     data: bool = False
+    rests_on: Step | None = None
 
     @property
     def title(self) -> str:
@@ -126,7 +127,7 @@ class File(Step):
 
     def done(self) -> bool:
         """Say whether it is there as it should be."""
-        if not self.path.is_file():
+        if not self.path.is_file() or (self.rests_on and not self.rests_on.done()):
             return False
         if stat.S_IMODE(self.path.stat().st_mode) != self.mode:
             return False

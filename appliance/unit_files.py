@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from appliance.plan import Step
 
 PATTERN = "adgenx*"
+DROP_IN = "[0-4][0-9]-*.conf"
+"""Names of drop-ins that we make."""
 BACKUP_TIMER = "adgenx-backup.timer"
 EVERY_SERVICE = "adgenx-.service"
 """What systemd takes for the common beginning of our services' names."""
@@ -139,11 +141,15 @@ def _wanted_by(text: str) -> list[str]:
 
 
 def _ours(units: Path) -> list[Path]:
-    """Return every unit file, drop-in, their folders, and links of ours: what lies in one first."""
-    direct = [path for path in units.glob(PATTERN) if path.suffix == ".d" or not path.is_dir()]
-    below = [path for folder in units.glob(f"{PATTERN}.d") for path in folder.rglob("*")]
+    """Return every unit file, drop-in and link of ours; what lies in a folder before the folder.
+
+    What `systemctl edit` has made is the operator's, and any drop-in that begins with 50 or more.
+    """
+    files = [path for path in units.glob(PATTERN) if not path.is_dir()]
+    drop_ins = list(units.glob(f"{PATTERN}.d/{DROP_IN}"))
+    folders = [f for f in units.glob(f"{PATTERN}.d") if set(f.iterdir()) <= set(drop_ins)]
     links = [path for folder in units.glob("*.wants") for path in folder.glob(PATTERN)]
-    return sorted({*direct, *below, *links}, reverse=True)
+    return sorted({*files, *drop_ins, *folders, *links}, reverse=True)
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -120,6 +120,7 @@ INTAKE = all_of(
     takes(Stream.CONTROL, "intake", subjects.asset_command_patterns()),
     tells(events.UPLOAD_LINK, events.ASSET_RESULT, events.LINK_RESULT),
     owns(Bucket.UPLOADS),
+    scans(Bucket.DISKS),
     hears(subjects.ask_events("*")),
     walks(Stream.EVENTS),
     # The answers to tenants, whose accounts are others; within this one, to whoever stands in.
@@ -152,6 +153,7 @@ OBSERVER = all_of(
     *(scans(b) for b in (Bucket.SERVICES, Bucket.FLAGS, Bucket.BREAKERS, Bucket.BUDGETS)),
     gets(Bucket.DISKS),
     writes(Bucket.DISKS),
+    gets(Bucket.RETENTION),
     touches("-/observer", Verb.GET),
 )
 

@@ -51,9 +51,10 @@ async def answer(bus: Bus, subject: str, kind: type[E]) -> E:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             while True:
-                found = await gate.last(bus, Stream.EVENTS, subject)
-                if found is not None:
-                    return msgspec.json.decode(found.data, type=kind)
+                with contextlib.suppress(UnknownOutcomeError):  # asked again in a moment
+                    found = await gate.last(bus, Stream.EVENTS, subject)
+                    if found is not None:
+                        return msgspec.json.decode(found.data, type=kind)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                         await arrived.wait()

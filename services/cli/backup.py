@@ -146,7 +146,8 @@ async def restore(given: argparse.Namespace) -> ExitStatus:
 async def _servers() -> AsyncIterator[Settings]:
     """Return where the servers are; a laptop's are started for the length of a block if need be."""
     found = settings.load()
-    if os.environ.get("ADGENX_NATS_URL") or embedded.is_running(found.data_dir):
+    named = os.environ.get("ADGENX_NATS_URL") or found.nats_nkey is not None
+    if named or embedded.is_running(found.data_dir):
         yield found
         return
     async with embedded.stack(found) as stack:

@@ -238,7 +238,11 @@ class Client:
                 yield event
             await asyncio.sleep(LOOK_SOON_SECONDS)  # news is queued meanwhile
             while True:
-                for event in await self.told(campaign_id):
+                found: list[events.AnyEvent] = []
+                # Who answers may be started anew just now: it is asked again in a moment.
+                with contextlib.suppress(UnknownOutcomeError):
+                    found = await self.told(campaign_id)
+                for event in found:
                     yield event
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_SECONDS):

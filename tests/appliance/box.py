@@ -78,7 +78,16 @@ class Box:
     def wait_ready(self, seconds: float = SERVE_SECONDS) -> None:
         """Return once everything is active and the health endpoint says so."""
         self.wait_active(TARGET, *self.units(), seconds=seconds)
-        wait_for(lambda: self.health().get("status") == "ready", "the box to be ready", seconds)
+        said: dict[str, Any] = {}
+
+        def ready() -> bool:
+            said.update(self.health())
+            return said.get("status") == "ready"
+
+        try:
+            wait_for(ready, "the box to be ready", seconds)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {said.get('why', 'no answer')}") from None
 
     def health(self) -> dict[str, Any]:
         """Return what the health endpoint says; nothing while it does not answer."""

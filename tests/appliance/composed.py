@@ -34,7 +34,7 @@ class Composed:
         ignored = shutil.ignore_patterns("secrets", ".env", "adgenx.env")
         shutil.copytree(ROOT / "deploy", folder / "deploy", ignore=ignored)
         shutil.copytree(ROOT / "examples", folder / "examples")
-        self.ports = claim(folder / "ports.json", ("nats", "s3"))
+        self.ports = claim(folder / "ports.json", ("nats", "s3", "prometheus"))
         self.env = {
             **engine.env,
             "ADGENX_IMAGE": image,

@@ -148,6 +148,35 @@ def build(found: Engine, folder: Path) -> None:
     found.docker("buildx", "build", *where, *arguments, str(context), seconds=BUILD_SECONDS)
 
 
+def build_prometheus(found: Engine, folder: Path) -> str:
+    """Build what stands in for Prometheus's own image, from Debian's package; return its name."""
+    unpacked = folder / "package"
+    script = ROOT / "deploy/prometheus/promtool.sh"
+    subprocess.run(
+        [script, "--version"],
+        env={**os.environ, "PROMTOOL_DIR": str(unpacked)},
+        check=True,
+        capture_output=True,
+        timeout=BUILD_SECONDS,
+    )
+    program = shutil.which("prometheus") or unpacked / "usr/bin/prometheus"
+    context = folder / "context"
+    context.mkdir()
+    shutil.copy2(program, context / "prometheus")
+    shutil.copy2(ROOT / "deploy/compose/probe", context)
+    (context / "wget").write_text("#!/bin/bash\nexec probe 9090 /-/healthy\n", encoding="utf-8")
+    (context / "wget").chmod(0o755)
+    (context / "Dockerfile").write_text(
+        f"FROM {BASE}\nCOPY prometheus probe wget /usr/local/bin/\n"
+        "RUN install --directory --owner=65534 /prometheus\n"
+        'ENTRYPOINT ["prometheus"]\n',
+        encoding="utf-8",
+    )
+    name = "adgenx-prometheus:test"
+    found.docker("buildx", "build", "--tag", name, "--network", "none", str(context))
+    return name
+
+
 def wheels() -> Path:
     """Return the folder of everything that the image's pip asks for; the first call fills it."""
     asked = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))

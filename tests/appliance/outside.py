@@ -1,7 +1,7 @@
 """What somebody on the box's network sees: run by the host's own Python inside that network.
 
-    python outside.py micro <url> <seed file> <inbox prefix>      who answers a discovery ping
-    python outside.py refused <url> <seed file> <inbox> <subject> the server's word on a publish
+    python outside.py micro <url> <nkey file> <inbox prefix>      who answers a discovery ping
+    python outside.py refused <url> <nkey file> <inbox> <subject> the server's word on a publish
     python outside.py health <url>                                the health endpoint's status, body
 
 Nothing of the product is imported. Prints JSON.
@@ -14,6 +14,7 @@ import json
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -26,7 +27,7 @@ async def _connect(url: str, seed: str, inbox: str, complaints: list[str]) -> An
     async def complain(error: Exception) -> None:
         complaints.append(str(error))
 
-    return await nats.connect(url, nkeys_seed=seed, inbox_prefix=inbox, error_cb=complain)
+    return await nats.connect(url, nkeys_seed_str=seed, inbox_prefix=inbox, error_cb=complain)
 
 
 async def micro(url: str, seed: str, inbox: str) -> list[str]:
@@ -66,4 +67,8 @@ async def health(url: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     words = {"micro": micro, "refused": refused, "health": health}
-    print(json.dumps(asyncio.run(words[sys.argv[1]](*sys.argv[2:]))))  # noqa: T201 - the answer
+    verb, at, *rest = sys.argv[1:]
+    if rest:
+        lines = Path(rest[0]).read_text(encoding="utf-8").splitlines()
+        [rest[0]] = [line for line in lines if line and not line.startswith("#")]
+    print(json.dumps(asyncio.run(words[verb](at, *rest))))  # noqa: T201 - the answer

@@ -6,6 +6,7 @@ One appliance serves the whole module: its tests go in their order, and the last
 from __future__ import annotations
 
 import hashlib
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -236,6 +237,31 @@ def test_a_network_that_is_cut_and_healed_loses_nothing(stack: Composed) -> None
         running.end()
     assert_whole(stack.out / "cut")
     wait_until_well(stack)
+
+
+def asked(stack: Composed, path: str) -> Any:  # noqa: ANN401 - Prometheus's JSON
+    """Return what Prometheus answers."""
+    url = f"http://127.0.0.1:{stack.ports['prometheus']}/api/v1/{path}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return msgspec.json.decode(answer.read())["data"]
+
+
+def seen_up(stack: Composed) -> set[str]:
+    """Return the services whose metrics Prometheus has."""
+    targets = asked(stack, "targets?state=active")["activeTargets"]
+    return {t["labels"]["service"] for t in targets if t["health"] == "up"}
+
+
+def test_prometheus_sees_every_process(stack: Composed, tmp_path: Path) -> None:
+    stack.env["ADGENX_PROMETHEUS_IMAGE"] = engine.build_prometheus(stack.engine, tmp_path)
+    stack.env["ADGENX_PROMETHEUS_PORT"] = str(stack.ports["prometheus"])
+    wait = ("up", "--detach", "--wait", "prometheus")
+    stack.compose("--profile", "draft", "--profile", "observability", *wait)
+    wanted = {"provision", *ROLES, *drafting()}
+    wait_for(lambda: seen_up(stack) >= wanted, "every process to be seen", HEAL_SECONDS)
+    assert seen_up(stack) == wanted  # nothing else: a model that does not run is no target
+    rules = [rule for group in asked(stack, "rules")["groups"] for rule in group["rules"]]
+    assert {"AdgenxServiceDown", "AdgenxServiceAbsent"} <= {rule["name"] for rule in rules}
 
 
 def test_taken_down_nothing_of_it_is_left(stack: Composed) -> None:

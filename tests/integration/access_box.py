@@ -142,6 +142,11 @@ class Box:
         lines = self._log.read_text(errors="replace").splitlines()
         return [line for line in lines if "Violation" in line or "authentication error" in line]
 
+    def logged(self, text: str) -> list[str]:
+        """Return the processes whose logs hold a text."""
+        logs = (self.folder / "processes").glob("*.log")
+        return sorted(log.stem for log in logs if text in log.read_text(errors="replace"))
+
     def alive(self, name: str) -> bool:
         """Say whether a process runs."""
         return self._processes[name].alive

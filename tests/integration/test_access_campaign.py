@@ -74,10 +74,13 @@ async def test_a_tenants_campaign_is_made_and_nobody_is_refused_anything(tmp_pat
         assert await adgenx("tenant-rival", "list", "--json") == ""
         await adgenx("tenant-default", "get", campaign["campaign"], "--out", str(tmp_path / "b"))
         await adgenx("tenant-default", "cancel", "--all")
+        await adgenx("tenant-rival", "doctor")
         await adgenx("operator", "flag", "draft_mesh", "off")
         await adgenx("operator", "gc", "--now")
         await adgenx("tenant-default", "delete", campaign["campaign"])
         assert running.refusals() == []
+        assert running.logged("AccessDenied") == []
+        assert running.logged("permissions violation") == []
         for name in (*ROLES, *drafting()):
             assert running.alive(name), f"{name}: {running.said(name)}"
     finally:

@@ -139,6 +139,15 @@ def test_a_key_whose_file_is_deleted_is_another_one_for_all_who_must_know(layout
     assert set(again.touched_by(report.done)) == {roles.STORE, "adgenx-composer.service"}
 
 
+def test_a_dry_run_makes_no_key_that_is_missing(layout: Layout) -> None:
+    run(layout, *COMMON)
+    key = layout.secrets / "composer/nats.nk"
+    key.unlink()
+    before = files(layout)
+    assert run(layout, "install", "--dry-run") == 0
+    assert files(layout) == before
+
+
 def test_a_setting_is_told_to_every_process_and_each_is_started_again(layout: Layout) -> None:
     make(layout)
     changed = box(layout, '[log]\nlevel = "debug"\n')
@@ -173,12 +182,22 @@ def test_services_come_and_go_with_what_is_wanted(layout: Layout) -> None:
     assert unit_files.strays(active, now.unit_texts, now.units) == [mesh, "adgenx-old.service"]
 
 
-def test_a_unit_of_an_operators_own_is_left_alone(layout: Layout) -> None:
+def test_what_an_operator_has_added_is_left_alone(layout: Layout) -> None:
     make(layout)
-    own = layout.units / "nginx.service"
-    own.write_text("[Service]\n")
-    make(layout)
-    assert own.is_file()
+    own = [
+        layout.units / "nginx.service",
+        layout.units / "adgenx-router.service.d/override.conf",
+        layout.units / "adgenx-service@draft_mesh.service.d/override.conf",
+        layout.units / "adgenx-service@draft_mesh.service.d/50-mine.conf",
+    ]
+    for path in own:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("[Service]\n")
+    make(layout, '[services]\nwanted = ["draft_copy"]\n')
+    assert all(path.is_file() for path in own)
+    assert not (own[-1].parent / "20-service.conf").exists()
+    run(layout, "uninstall")
+    assert all(path.is_file() for path in own)
 
 
 def test_every_unit_that_is_started_exists_and_nothing_starts_twice(layout: Layout) -> None:

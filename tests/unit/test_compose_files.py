@@ -101,7 +101,7 @@ def test_prometheus_knows_every_process() -> None:
     (job,) = read("prometheus.yml")["scrape_configs"]
     always = {target for group in job["static_configs"] for target in group["targets"]}
     named = {name for group in job["dns_sd_configs"] for name in group["names"]}
-    assert always == {f"{name}:9100" for name in (*ROLES, *FINISHERS)}
+    assert always == {f"{name}:9100" for name in ("provision", *ROLES, *FINISHERS)}
     assert named == {service.name for service in discover()} - set(FINISHERS)
 
 
