@@ -89,7 +89,7 @@ def _model(on: str, kind: torch.dtype) -> LongCatVideoTransformer3DModel:
     torch.set_default_dtype(kind)
     try:
         with torch.device(on):
-            model = LongCatVideoTransformer3DModel(
+            model: LongCatVideoTransformer3DModel = LongCatVideoTransformer3DModel(
                 text_tokens_zero_pad=True, **(_SMALL if on == "cpu" else {})
             )
     finally:
