@@ -249,6 +249,14 @@ class TestOmniGen2(UmoSuite):
         with pytest.raises(InvalidRequestError, match="part of a larger model"):
             with_runtime(service, drop_text_encoder=True).load()
 
+    def test_a_cache_that_it_does_not_know_is_refused_by_name(
+        self, service: ServiceFolder, models_dir: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        with pytest.raises(InvalidRequestError) as caught:
+            with_runtime(service, cache="first_block").load()
+        assert caught.value.field == "runtime.cache"
+
     def test_the_language_models_eyes_are_not_kept(self, painter: Painter) -> None:
         kinds = {type(m).__name__ for m in painter.pipeline.text_encoder.modules()}
         assert "Qwen2_5_VLTextModel" in kinds
@@ -308,6 +316,15 @@ class TestUno(UmoSuite):
         first = painted(thrifty, PLAIN, tmp_path)
         assert thrifty._painter.pipeline.text_encoder_2 is None
         assert np.array_equal(first, painted(model, PLAIN, tmp_path))
+
+    def test_steps_that_are_much_like_the_last_may_be_left_out(
+        self, service: ServiceFolder, model: Model, tmp_path: Path
+    ) -> None:
+        cached = with_runtime(service, cache="first_block")
+        cached.load()
+        first = painted(cached, PLAIN, tmp_path)
+        assert np.array_equal(first, painted(cached, PLAIN, tmp_path)), "nothing is left behind"
+        assert np.abs(first.astype(int) - painted(model, PLAIN, tmp_path)).mean() < 8
 
     def test_a_picture_alone_is_looked_at_more_closely(self, painter: Painter) -> None:
         assert painter.seen_at(Size(640, 480), 1) == Size(512, 384)
