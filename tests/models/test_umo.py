@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from samples import JUNK, PICTURE, Sample, ref
 from suite import Told, WeightsSuite
 from tiny import umo
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from bus.weights import WeightsError
 from bus.worker.child import JobFiles
@@ -261,6 +262,21 @@ class TestOmniGen2(UmoSuite):
         kinds = {type(m).__name__ for m in painter.pipeline.text_encoder.modules()}
         assert "Qwen2_5_VLTextModel" in kinds
         assert not any("Vision" in kind for kind in kinds)
+
+    def test_words_are_read_as_the_whole_language_model_reads_them(
+        self, painter: Painter, models_dir: Path
+    ) -> None:
+        whole = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            str(models_dir / "OmniGen2--OmniGen2" / "mllm"), local_files_only=True
+        ).eval()
+        pipe = painter.pipeline
+        with torch.inference_mode():
+            found = pipe.encode_prompt("both at a table", max_sequence_length=64)
+            tokens = pipe.tokenizer([pipe.told("both at a table")], return_tensors="pt")
+            wanted = whole(**tokens, output_hidden_states=True).hidden_states[-1]
+        assert found.features.shape[1] == 64, "what is longer is cut"
+        assert torch.allclose(found.features, wanted[:, :64], atol=1e-5)
+        assert "both at a table<|im_end|>" in pipe.told("both at a table")
 
     def test_a_transformer_is_saved_as_it_was_released(
         self, models_dir: Path, tmp_path: Path
