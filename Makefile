@@ -79,6 +79,9 @@ fuzz: setup ## a million bad messages to every contract
 soak: setup ## half an hour of small jobs: nothing grows, nothing stalls
 	ADGENX_SOAK_SECONDS=1800 $(BIN)/python -m pytest tests/soak --capture=no --quiet
 
+longfilm: setup ## five minutes of LongCat-Video on tiny weights, killed ten times
+	ADGENX_LONG=1 $(BIN)/python -m pytest tests/models/test_longcat_long.py
+
 queue10k: setup ## ten thousand jobs wait for one slow service
 	QUEUE_JOBS=10000 $(BIN)/python -m pytest tests/integration/test_long_queue.py
 
@@ -122,4 +125,4 @@ down: setup ## end the appliance
 clean: ## remove what was made here, the virtual environment too
 	rm -rf $(VENV) $(OUT) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak queue10k bench peers bundle compose-services compose-test appliance-test cluster-test up down clean
+.PHONY: help setup models demo demo-tiny test check node promtest fmt films chaos crash powercut fuzz soak longfilm queue10k bench peers bundle compose-services compose-test appliance-test cluster-test up down clean

@@ -28,7 +28,7 @@ NAMES = (
 )
 PEERS = "peers"
 """Needs the packages of the extra `peers`: `make peers`."""
-MODELS = ("coldstart", "emu", "nitro")
+MODELS = ("coldstart", "emu", "longcat", "nitro")
 """Need the packages of the extra `models`."""
 
 

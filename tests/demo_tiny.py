@@ -49,7 +49,7 @@ MAKERS = {
     "script": ("kimi",),
     "pictures": ("flux",),
     "edits": ("chronoedit", "chronoedit_think"),
-    "shots": ("cosmos",),
+    "shots": ("cosmos", "longcat"),
     "shots that are bought": ("hailuo", "hailuo_hd", "hailuo_h3"),
     "people": ("wan_animate",),
     "another look": ("ditto", "ditto_vace"),

@@ -85,7 +85,9 @@ class Holding:
 
     @contextlib.contextmanager
     def watching(self, hold: Hold) -> Iterator[None]:
-        """Watch a job for the length of a block, in which nothing may write its record."""
+        """Watch a job for the length of a block, in which nothing of its record is written but
+        that it got further (`Run.progressed`), which keeps the claim up to date.
+        """
         now = asyncio.get_running_loop().time()
         hold.since = hold.beat_at = hold.look_at = now
         self._watched.add(hold)

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 from inference import device, loading, options, weights
 from services.longcat import lora
 from services.longcat.pipeline import LongCatVideoPipeline
-from services.longcat.transformer import LongCatVideoTransformer3DModel
+from services.longcat.transformer import FLOAT32_MODULES, LongCatVideoTransformer3DModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,9 +36,6 @@ def load(manifest: Manifest, recipe: Recipe) -> LongCatVideoPipeline:
     """
     folder = weights.path(manifest)
     kind = device.dtype(manifest, device.device())
-    smaller = options.quantisation(manifest, ["dit"])
-    if smaller:
-        smaller = {"quantization_config": smaller["quantization_config"].quant_mapping["dit"]}
     given = {"local_files_only": True, "use_safetensors": True}
     loading.be_quiet()
     with loading.reading(folder):
@@ -51,7 +48,7 @@ def load(manifest: Manifest, recipe: Recipe) -> LongCatVideoPipeline:
                 str(folder / "scheduler"), local_files_only=True
             ),
             LongCatVideoTransformer3DModel.from_pretrained(
-                str(folder / "dit"), dtype=kind, **given, **smaller
+                str(folder / "dit"), dtype=kind, **given, **_smaller(manifest)
             ),
         )
     for name, needed in ((DISTILLED, recipe.distilled), (REFINEMENT, recipe.refine)):
@@ -60,6 +57,18 @@ def load(manifest: Manifest, recipe: Recipe) -> LongCatVideoPipeline:
     lora.use(pipeline.dit, "")
     loading.prepare(pipeline, manifest)
     return pipeline
+
+
+def _smaller(manifest: Manifest) -> dict[str, Any]:
+    """Return what the denoiser is told so that its weights are made smaller while they are read."""
+    found = options.quantisation(manifest, ["dit"])
+    if not found:
+        return {}
+    config = found["quantization_config"].quant_mapping["dit"]
+    skip = "llm_int8_skip_modules"  # bitsandbytes' name for it
+    name = skip if hasattr(config, skip) else "modules_to_not_convert"
+    setattr(config, name, list(FLOAT32_MODULES))
+    return {"quantization_config": config}
 
 
 def text_encoder(folder: Path, manifest: Manifest) -> Any:  # noqa: ANN401 - a model of transformers

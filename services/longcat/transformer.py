@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     import torch
 
 
+FLOAT32_MODULES = ("t_embedder", "adaLN_modulation")
+"""Parts of names: what is computed in float32, and so not quantised."""
+
+
 class KVCache(NamedTuple):
     """What clean frames say to every block: `frames` latent frames, one entry per block.
 

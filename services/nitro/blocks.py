@@ -7,6 +7,8 @@ channels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers.models.attention import AttentionModuleMixin, FeedForward
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -17,6 +19,7 @@ EPS = 1e-6
 _FIRST_EPS = 1e-5
 """Of the two norms before the attention, which are the only ones with weights."""
 _WIDER = 3
+_WAVES, _LONGEST = 128, 10000
 _MODULATIONS = 6
 """Rows of a block's table: shift, scale and gate of the attention, then of the feed-forward."""
 
@@ -164,6 +167,21 @@ class EMMDiTBlock(nn.Module):  # type: ignore[misc]  # torch has no types here
 
 def _table(dim: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(_MODULATIONS, dim) / dim**0.5)
+
+
+class Sinusoid(nn.Module):  # type: ignore[misc]  # torch has no types here
+    """Timesteps as waves, cosines first: (B,) to (B, 256).
+
+    The frequencies are rounded the same on every processor, whose own `exp` are not: of timesteps
+    near 1000 the last bit of a frequency is seen in the picture.
+    """
+
+    def forward(self, timestep: Tensor) -> Tensor:
+        """Return (B, 256) of (B,)."""
+        places = torch.arange(_WAVES, dtype=torch.float32, device=timestep.device)
+        exponents = -math.log(_LONGEST) * places / _WAVES
+        angles = timestep.float()[:, None] * exponents.double().exp().float()
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class TokenCompressor(nn.Module):  # type: ignore[misc]  # torch has no types here

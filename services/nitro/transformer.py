@@ -17,7 +17,14 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.normalization import AdaLayerNormSingle
 from torch import Tensor, nn
 
-from services.nitro.blocks import EPS, EMMDiTBlock, Subregions, TokenCompressor, TokenReconstructor
+from services.nitro.blocks import (
+    EPS,
+    EMMDiTBlock,
+    Sinusoid,
+    Subregions,
+    TokenCompressor,
+    TokenReconstructor,
+)
 
 STAGES = (4, 16, 4)
 """Blocks at full resolution, on the compressed tokens, and at full resolution again."""
@@ -79,6 +86,7 @@ class EMMDiTTransformer(
         self.register_buffer("pos_embed_lv0", again, persistent=False)
         self.context_embedder = nn.Linear(caption_channels, dim)
         self.adaln_single = AdaLayerNormSingle(dim)
+        self.adaln_single.emb.time_proj = Sinusoid()
         self.block_groups = _stages(
             num_attention_heads, attention_head_dim, _ALTERNATING if use_sub_attn else _WHOLE
         )

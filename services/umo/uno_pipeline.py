@@ -102,16 +102,17 @@ class UnoPipeline(FluxPipeline):  # type: ignore[misc]  # diffusers has no types
         kind = model.dtype
         whole = target if shown is None else torch.cat([target, shown.to(target)], dim=1)
         strength = target.new_full((1,), guidance) if model.config.guidance_embeds else None
-        found: Tensor = model(
-            hidden_states=whole.to(kind),
-            timestep=target.new_full((1,), time),
-            guidance=strength,
-            encoder_hidden_states=text.to(kind),
-            pooled_projections=pooled.to(kind),
-            txt_ids=target.new_zeros(text.shape[1], 3),
-            img_ids=places,
-            return_dict=False,
-        )[0]
+        with model.cache_context("cond"):
+            found: Tensor = model(
+                hidden_states=whole.to(kind),
+                timestep=target.new_full((1,), time),
+                guidance=strength,
+                encoder_hidden_states=text.to(kind),
+                pooled_projections=pooled.to(kind),
+                txt_ids=target.new_zeros(text.shape[1], 3),
+                img_ids=places,
+                return_dict=False,
+            )[0]
         return found[:, : target.shape[1]]
 
 

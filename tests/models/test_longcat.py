@@ -321,6 +321,42 @@ class TestLongCat(WeightsSuite):
             file.write_bytes(good)
         assert hashlib.sha256(file.read_bytes()).digest()
 
+    @pytest.mark.parametrize(
+        "runtime",
+        [
+            {"quantise": "fp8_storage"},
+            {"attention": "_native_math"},
+            {"offload": "group"},
+            {"vae_tiling": True},
+        ],
+        ids=str,
+    )
+    def test_means_of_speed_and_memory_make_films_too(
+        self,
+        service: ServiceFolder,
+        models_dir: Path,
+        model: Model,
+        tmp_path: Path,
+        runtime: dict[str, Any],
+    ) -> None:
+        assert models_dir.is_dir()
+        changed = msgspec.structs.replace(service.manifest.runtime, **runtime)
+        loaded = LongCat(msgspec.structs.replace(service.manifest, runtime=changed))
+        loaded.load()
+        film, plain = (pictures(made(m, video(), Told(), tmp_path)[0]) for m in (loaded, model))
+        assert film.shape == plain.shape
+        assert apart(film, plain) < 40
+
+    def test_a_cache_of_steps_that_it_has_not_is_refused(
+        self, service: ServiceFolder, models_dir: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        runtime = msgspec.structs.replace(service.manifest.runtime, cache="first_block")
+        loaded = LongCat(msgspec.structs.replace(service.manifest, runtime=runtime))
+        with pytest.raises(InvalidInputError) as caught:
+            loaded.load()
+        assert caught.value.field == "runtime.cache"
+
     def test_the_text_encoder_may_leave_and_comes_back(
         self, service: ServiceFolder, models_dir: Path, model: Model, tmp_path: Path
     ) -> None:

@@ -226,6 +226,15 @@ def test_saved_loaded_and_saved_again_it_is_the_same(tmp_path: Path) -> None:
     assert settings[0].items() >= golden.CONFIG["dit"].items()
 
 
+def test_in_half_the_precision_it_is_nearly_the_same_and_answers_in_float32() -> None:
+    found = golden.case(golden.names("dit_kv_read")[0])
+    model = golden.transformer(**found.overrides).to(torch.bfloat16)
+    made = golden.call(model, found)
+    assert made["sample"].dtype == torch.float32
+    size = float(found.out["sample"].abs().max())
+    assert CALL < golden.apart(made, found.out) < 0.05 * size
+
+
 @pytest.mark.parametrize("backend", ["native", "_native_math", "_native_flash", "flex"])
 def test_attention_goes_through_the_backend_that_is_set(
     backend: str, monkeypatch: pytest.MonkeyPatch

@@ -48,7 +48,9 @@ class Watched:
 
     def __init__(self, service: ServiceFolder, models: Path, keeper: Keeper) -> None:
         self._service = service
-        self._told = {"ADGENX_MODELS_DIR": str(models), "OMP_NUM_THREADS": "1"}
+        # What is freed is given back at once, so that what is resident is what is held.
+        freely = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+        self._told = {"ADGENX_MODELS_DIR": str(models), "OMP_NUM_THREADS": "1", **freely}
         self._keeper = keeper
         self._doomed_at = 0
         self._child: ModelProcess | None = None

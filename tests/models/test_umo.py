@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from samples import JUNK, PICTURE, Sample, ref
 from suite import Told, WeightsSuite
 from tiny import umo
+from transformers import Qwen2_5_VLForConditionalGeneration
 
 from bus.weights import WeightsError
 from bus.worker.child import JobFiles
@@ -249,10 +250,33 @@ class TestOmniGen2(UmoSuite):
         with pytest.raises(InvalidRequestError, match="part of a larger model"):
             with_runtime(service, drop_text_encoder=True).load()
 
+    def test_a_cache_that_it_does_not_know_is_refused_by_name(
+        self, service: ServiceFolder, models_dir: Path
+    ) -> None:
+        assert models_dir.is_dir()
+        with pytest.raises(InvalidRequestError) as caught:
+            with_runtime(service, cache="first_block").load()
+        assert caught.value.field == "runtime.cache"
+
     def test_the_language_models_eyes_are_not_kept(self, painter: Painter) -> None:
         kinds = {type(m).__name__ for m in painter.pipeline.text_encoder.modules()}
         assert "Qwen2_5_VLTextModel" in kinds
         assert not any("Vision" in kind for kind in kinds)
+
+    def test_words_are_read_as_the_whole_language_model_reads_them(
+        self, painter: Painter, models_dir: Path
+    ) -> None:
+        whole = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            str(models_dir / "OmniGen2--OmniGen2" / "mllm"), local_files_only=True
+        ).eval()
+        pipe = painter.pipeline
+        with torch.inference_mode():
+            found = pipe.encode_prompt("both at a table", max_sequence_length=64)
+            tokens = pipe.tokenizer([pipe.told("both at a table")], return_tensors="pt")
+            wanted = whole(**tokens, output_hidden_states=True).hidden_states[-1]
+        assert found.features.shape[1] == 64, "what is longer is cut"
+        assert torch.allclose(found.features, wanted[:, :64], atol=1e-5)
+        assert "both at a table<|im_end|>" in pipe.told("both at a table")
 
     def test_a_transformer_is_saved_as_it_was_released(
         self, models_dir: Path, tmp_path: Path
@@ -308,6 +332,15 @@ class TestUno(UmoSuite):
         first = painted(thrifty, PLAIN, tmp_path)
         assert thrifty._painter.pipeline.text_encoder_2 is None
         assert np.array_equal(first, painted(model, PLAIN, tmp_path))
+
+    def test_steps_that_are_much_like_the_last_may_be_left_out(
+        self, service: ServiceFolder, model: Model, tmp_path: Path
+    ) -> None:
+        cached = with_runtime(service, cache="first_block")
+        cached.load()
+        first = painted(cached, PLAIN, tmp_path)
+        assert np.array_equal(first, painted(cached, PLAIN, tmp_path)), "nothing is left behind"
+        assert np.abs(first.astype(int) - painted(model, PLAIN, tmp_path)).mean() < 8
 
     def test_a_picture_alone_is_looked_at_more_closely(self, painter: Painter) -> None:
         assert painter.seen_at(Size(640, 480), 1) == Size(512, 384)

@@ -267,7 +267,7 @@ def test_every_single_tensor_of_the_adapter_counts() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda t: {k.replace("blocks.0", "blocks.9"): v for k, v in t.items()}, "has not"),
+        (lambda t: {k.replace("blocks.0", "blocks.99"): v for k, v in t.items()}, "has not"),
         (lambda t: {k: v[:-1] if "qkv" in k else v for k, v in t.items()}, "rows are not of 3"),
         (lambda t: {k.replace("lora1", "lora3"): v for k, v in t.items()}, "no tensor of UMO"),
         (lambda t: {k: v for k, v in t.items() if ".up." in k}, "half a LoRA"),

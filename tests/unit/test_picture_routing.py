@@ -13,13 +13,13 @@ from contracts.canonical import request_hash
 from contracts.capability import Tier
 from contracts.errors import NoProviderError
 from contracts.manifest import Manifest, ServiceRecord, ServiceState
-from contracts.requests import GenerateImage
+from contracts.requests import EditImage, GenerateImage
 from services.router.landscape import landscape_of
 from services.router.routing import Route, choose
 
 pytestmark = pytest.mark.unit
 
-NAMES = ("flux", "nitro")
+NAMES = ("flux", "nitro", "umo")
 MANIFESTS = {
     folder.manifest.name: folder.manifest for name in NAMES for folder in open_all(SERVICES / name)
 }
@@ -38,10 +38,14 @@ def ready(manifest: Manifest, *, resident: bool = True) -> ServiceRecord:
     )
 
 
-def routed(*names: str, resident: bool = True, **fields: object) -> Route:
+def routed(
+    *names: str, resident: bool = True, licensed: frozenset[str] = frozenset(), **fields: object
+) -> Route:
     """Return who makes a production picture of those whose weights are there."""
     services = [ready(MANIFESTS[name], resident=resident) for name in names]
-    return choose(msgspec.structs.replace(PRODUCTION, **fields), landscape_of(services, NOW))
+    landscape = landscape_of(services, NOW)
+    landscape = msgspec.structs.replace(landscape, licensed=licensed)
+    return choose(msgspec.structs.replace(PRODUCTION, **fields), landscape)
 
 
 def chosen(*names: str, resident: bool = True, **fields: object) -> str:
@@ -74,6 +78,39 @@ def test_a_set_goes_to_who_makes_sets() -> None:
     found = routed("flux", "nitro", count=4)
     assert found.chosen.manifest.name == "nitro"
     assert reasons(found.candidates)["flux"] == "it cannot do sets"
+
+
+def test_several_people_go_to_the_free_model_that_looks_at_pictures() -> None:
+    every = ("flux", "flux_schnell", "flux_qwen", "nitro", "umo", "umo_uno")
+    found = routed(*every, references=[REF, REF, REF])
+    assert found.chosen.manifest.name == "flux"
+    said = reasons(found.candidates)
+    assert said["flux_schnell"] == said["flux_qwen"] == "it cannot do references"
+    assert said["nitro"] == "it cannot do references"
+    for name in ("umo", "umo_uno"):
+        assert "forbids advertising" in said[name]
+
+
+def test_an_edit_with_pictures_beside_it_goes_to_the_native_editor() -> None:
+    services = [ready(MANIFESTS[name]) for name in ("flux", "flux_qwen_edit", "umo", "umo_uno")]
+    edit = EditImage(image=REF, instruction="put on a hat", tier=Tier.PRODUCTION)
+    for count, name in ((0, "flux_qwen_edit"), (2, "flux_qwen_edit"), (3, "flux")):
+        asked = msgspec.structs.replace(edit, references=[REF] * count)
+        assert choose(asked, landscape_of(services, NOW)).chosen.manifest.name == name
+
+
+def test_umo_is_for_who_holds_a_licence_and_asks_for_it() -> None:
+    pair = [REF, REF]
+    licensed = frozenset({"umo", "umo_uno"})
+    assert chosen("flux", "umo", "umo_uno", licensed=licensed, references=pair) == "flux"
+    wanted = routed("flux", "umo", licensed=licensed, references=pair, provider="umo")
+    assert wanted.chosen.manifest.name == "umo"
+    assert chosen("umo", "umo_uno", licensed=licensed, references=pair) == "umo_uno"
+    # UNO looks at four, OmniGen2 at five, FLUX.2 [klein] at eight
+    assert chosen("umo", "umo_uno", licensed=licensed, references=[REF] * 5) == "umo"
+    assert chosen("flux", "umo", licensed=licensed, references=[REF] * 6) == "flux"
+    with pytest.raises(NoProviderError, match="takes 5 references, 6 were given"):
+        routed("umo", licensed=licensed, references=[REF] * 6)
 
 
 def test_a_set_is_counted_picture_by_picture_and_one_is_what_it_always_was() -> None:
