@@ -71,8 +71,8 @@ def start(units: Iterable[str]) -> None:
 
 
 def restart(units: Iterable[str]) -> None:
-    """Restart those of the units that run."""
-    _each("try-restart", units)
+    """Restart those of the units that run; returns at once, as `start` does."""
+    _each("try-restart", units, "--no-block")
 
 
 def stop(units: Iterable[str]) -> None:

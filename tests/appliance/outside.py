@@ -52,6 +52,7 @@ async def refused(url: str, seed: str, inbox: str, subject: str) -> list[str]:
     nc = await _connect(url, seed, inbox, complaints)
     await nc.publish(subject, b"{}")
     await nc.flush()
+    await asyncio.sleep(LISTEN_SECONDS)  # a complaint is told beside the flush; silence is one, too
     await nc.close()
     return complaints
 
