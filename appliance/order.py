@@ -39,6 +39,8 @@ STREAMS = (
     stream_of(Bucket.JOBS),
     stream_of(Bucket.RUNS),
     stream_of(Bucket.CACHE),
+    # A segment is nobody's promise: one that lacks is made again.
+    stream_of(Bucket.SEGMENTS),
     stream_of(Bucket.BREAKERS),
     stream_of(Bucket.FLAGS),
     stream_of(Bucket.RETENTION),

@@ -75,10 +75,14 @@ def test_a_durable_is_taken_under_ones_own_name_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_has_its_own_jobs_runs_and_announcements(name: str) -> None:
+def test_a_service_has_its_own_jobs_runs_segments_and_announcements(name: str) -> None:
     user = SERVICES[name]
     records = {s for s in user.publish if s.startswith("$KV.")}
-    assert records == {f"$KV.runs.{name}.*", f"$KV.services.{name}.*"}
+    assert records == {
+        f"$KV.runs.{name}.*",
+        f"$KV.segments.*.{name}.*",
+        f"$KV.services.{name}.*",
+    }
     told = {s for s in user.publish if s.startswith("adgenx.")}
     assert told == {f"adgenx.dead.{name}.*", f"adgenx.lease.{name}", "adgenx.progress.*.*.*"}
     assert f"$JS.API.CONSUMER.CREATE.JOBS.{name}.adgenx.job.{name}.*" in user.publish
