@@ -249,9 +249,10 @@ class Attempt:
         return lambda note: self._patiently(lambda: self._bench.notes.keep(self._job, note))
 
     def _on_checkpoint(self, frame: RunJob) -> OnCheckpoint:
-        segments, job, folder = self._bench.segments, self._job, Path(frame.scratch) / "segments"
+        job, folder = self._job, Path(frame.scratch) / "segments"
 
         async def answer(point: Checkpoint) -> list[Media]:
+            segments = self._bench.segments
             if not point.media:
                 return await self._patiently(lambda: segments.recall(job, point.key, folder))
             kept = await self._patiently(lambda: segments.keep(job, point.key, point.media, folder))

@@ -132,6 +132,10 @@ class LongCatVideoPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffuser
         )
         return mean, deviation
 
+    def noised(self, film: torch.Tensor, noise: torch.Tensor, share: float) -> torch.Tensor:
+        """Return a film's normalised latents with a share of noise over them."""
+        return (1 - share) * film + share * noise.to(film)
+
     def encode_video(
         self, pixels: torch.Tensor, generator: torch.Generator | None = None
     ) -> torch.Tensor:
@@ -190,25 +194,15 @@ class LongCatVideoPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffuser
         It begins with an `image`, with the 4k + 1 frames of a `video`, or with `cond_latents`
         (normalised, (B, C, n, H, W)). What follows a film has its clean frames cached and, unless
         distilled, fine steps at the end; `use_kv_cache` and `enhance_hf` say otherwise. `latents`
-        are the noise, (B, C, T, H, W). `words` stand for a prompt that is encoded already. Sides
-        are multiples of 16.
+        are the noise, `words` a prompt that is encoded already. Sides are multiples of 16.
         """
-        if words is None:
-            guides = guidance_scale > 1
-            words = self.encode_prompt(
-                prompt or "", negative_prompt, do_classifier_free_guidance=guides
-            )
+        words = words or self._asked(prompt, negative_prompt, guidance_scale)
         given = [image] if image is not None else video
         if given is not None and cond_latents is None:
             cond_latents = self.encode_video(self.pixels(given, height, width), generator)
-        follows = cond_latents is not None and cond_latents.shape[2] > 1
-        course = Course(
-            num_inference_steps, use_distill, follows if enhance_hf is None else enhance_hf
-        )
-        clean = None
-        if cond_latents is not None:
-            cached = follows if use_kv_cache is None else use_kv_cache
-            clean = Clean(cond_latents.to(self._execution_device), cached, offload_kv_cache)
+        clean = self._clean(cond_latents, use_kv_cache, offload_kv_cache)
+        tail = clean is not None and clean.frames > 1 if enhance_hf is None else enhance_hf
+        course = Course(num_inference_steps, use_distill, tail)
         if latents is None:
             latents = self._noise(len(words.prompt.embeds), num_frames, height, width, generator)
         noisy = latents.to(self._execution_device, torch.float32)
@@ -243,7 +237,7 @@ class LongCatVideoPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffuser
         film = stage1_latents.to(self._execution_device, torch.float32)
         if noise is None:
             noise = randn_tensor(film.shape, generator, film.device, torch.float32)
-        begun = (1 - t_thresh) * film + t_thresh * noise.to(film)
+        begun = self.noised(film, noise, t_thresh)
         clean = None
         if cond_latents is not None and cond_latents.shape[2]:
             clean = Clean(cond_latents.to(film))
@@ -252,6 +246,28 @@ class LongCatVideoPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffuser
         told = (callback_on_step_end, callback_on_step_end_tensor_inputs)
         made = self._denoised(noisy, clean, words, course, 1.0, told)
         return self._output(made, output_type)
+
+    def _asked(
+        self,
+        prompt: str | list[str] | None,
+        negative_prompt: str | list[str] | None,
+        strength: float,
+    ) -> PromptWords:
+        return self.encode_prompt(
+            prompt or "", negative_prompt, do_classifier_free_guidance=strength > 1
+        )
+
+    def _clean(
+        self,
+        latents: torch.Tensor | None,
+        cached: bool | None,  # noqa: FBT001 - as it is given to the call
+        on_host: bool,  # noqa: FBT001 - as above
+    ) -> Clean | None:
+        """Return the clean frames; unless said otherwise, those of a film are cached."""
+        if latents is None:
+            return None
+        found = latents.to(self._execution_device)
+        return Clean(found, found.shape[2] > 1 if cached is None else cached, on_host)
 
     def _noise(
         self, count: int, frames: int, height: int, width: int, generator: torch.Generator | None

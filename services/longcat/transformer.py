@@ -150,9 +150,7 @@ class LongCatVideoTransformer3DModel(
                 kept.append(mine)
         sample = self._unpatched(self.final_layer(x, time).float(), frames, rows, columns)
         cache = KVCache(frames, tuple(kept)) if return_kv else None
-        if not return_dict:
-            return sample, cache
-        return LongCatTransformerOutput(sample=sample, kv_cache=cache)
+        return LongCatTransformerOutput(sample, cache) if return_dict else (sample, cache)
 
     def _words(
         self, embeds: torch.Tensor | None, mask: torch.Tensor | None

@@ -167,6 +167,22 @@ def words_of(found: Case) -> PromptWords:
     return PromptWords(prompt, against)
 
 
+def refined(
+    pipe: LongCatVideoPipeline, found: Case, out: Tensors, shared: dict[str, Any]
+) -> torch.Tensor:
+    """The final latents of a refinement; what it begins with is put into `out`."""
+    share, noise = found.params["t_thresh"], found.given["noise"]
+    film = pipe.normalized(found.given["stage1_latents_raw"])
+    clean = out.get("cond_latents")
+    begun = pipe.noised(film, noise, share)
+    if clean is not None:
+        begun[:, :, : clean.shape[2]] = clean
+    out["initial_latents"] = begun
+    made = pipe.refine(film, cond_latents=clean, noise=noise, t_thresh=share, **shared)
+    final: torch.Tensor = made.frames
+    return final
+
+
 def loop(pipe: LongCatVideoPipeline, found: Case) -> Tensors:
     """What the pipeline makes of a loop's case, under the names of its outputs."""
     given, params, heard = found.given, found.params, Recorder()
@@ -181,18 +197,7 @@ def loop(pipe: LongCatVideoPipeline, found: Case) -> Tensors:
     if "cond_latents_raw" in given:
         out["cond_latents"] = pipe.normalized(given["cond_latents_raw"])
     if params["mode"] == "refine":
-        film = pipe.normalized(given["stage1_latents_raw"])
-        final = pipe.refine(
-            film,
-            cond_latents=out.get("cond_latents"),
-            noise=given["noise"],
-            t_thresh=params["t_thresh"],
-            **shared,
-        ).frames
-        begun = (1 - params["t_thresh"]) * film + params["t_thresh"] * given["noise"]
-        if "cond_latents" in out:
-            begun[:, :, : out["cond_latents"].shape[2]] = out["cond_latents"]
-        out["initial_latents"] = begun
+        final = refined(pipe, found, out, shared)
     else:
         final = pipe(
             latents=given["latents"],

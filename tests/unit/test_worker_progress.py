@@ -167,7 +167,7 @@ class Able:
 class Sudden:
     """A model's process whose whole output is read at once."""
 
-    async def run(self, _frame: RunJob, on_tick: OnTick, _on_keep: None) -> list[Media]:
+    async def run(self, _frame: RunJob, on_tick: OnTick, *_asked: object) -> list[Media]:
         on_tick(tick(1))
         on_tick(tick(10))
         return []
