@@ -157,6 +157,7 @@ async def test_while_the_store_is_away_a_segment_waits_and_is_not_lost(
         assert renders(folder) == Counter({0: 1, 1: 1}), "it waits"
         await cable.mend()
         run = await rig.ended(job)
+    await cable.cut()
     assert (run.state, run.attempt, len(asked.runs)) == (RunState.OK, 1, 1)
     assert renders(folder) == Counter({0: 1, 1: 1, 2: 1})
 
@@ -180,6 +181,7 @@ async def test_a_job_that_is_cancelled_while_the_store_is_away_leaves_the_proces
         await cable.mend()
         next_one = script(tmp_path / "t", ["x", "y"])
         await rig.ended(await rig.ask(next_one.request(), "r2"))
+    await cable.cut()
     assert next_one.runs == asked.runs, "the same process"
     assert renders(folder) == Counter({0: 1, 1: 1})
 
