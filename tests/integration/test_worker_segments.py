@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from bus_servers import eventually
 from worker_fake import NAME, Script
-from worker_rig import TENANT, Rig, process, working
+from worker_rig import TENANT, Cable, Rig, process, working
 
 from bus.artifacts import Artifacts
 from bus.connection import Bus
@@ -127,6 +127,72 @@ async def test_a_segment_whose_file_is_gone_is_made_again(
         await rig.ended(await rig.ask(script(again, ["x", "y"]).request(), "r2"))
     assert renders(again) == Counter({1: 1})
     assert await rig.artifacts.stat(kept[1].value.outputs[0].key) is not None
+
+
+async def test_while_the_store_is_away_a_segment_waits_and_is_not_lost(
+    rig: Rig, service: ServiceFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    keep = Segments.keep
+
+    async def counted(self: Segments, job: Job, key: str, *rest: object) -> list[Media]:
+        tries.append(key)
+        return await keep(self, job, key, *rest)  # type: ignore[arg-type]  # what it was given
+
+    async def tried_again() -> bool:
+        return len(tries) > len(set(tries))
+
+    monkeypatch.setattr(Segments, "keep", counted)
+    cable = Cable(rig.settings.s3_endpoint)
+    await cable.mend()
+    cut_off = msgspec.structs.replace(rig.settings, s3_endpoint=cable.endpoint)
+    folder, gate = tmp_path / "s", tmp_path / "gate"
+    asked = script(folder, ["x", "y", "z"], stand={"1": str(gate)})
+    async with working(cut_off, service):
+        job = await rig.ask(asked.request())
+        await second(folder)
+        await cable.cut()
+        gate.touch()
+        await eventually(tried_again)
+        assert renders(folder) == Counter({0: 1, 1: 1}), "it waits"
+        await cable.mend()
+        run = await rig.ended(job)
+    await cable.cut()
+    assert (run.state, run.attempt, len(asked.runs)) == (RunState.OK, 1, 1)
+    assert renders(folder) == Counter({0: 1, 1: 1, 2: 1})
+
+
+async def test_a_job_that_is_cancelled_while_the_store_is_away_leaves_the_process_alive(
+    rig: Rig, service: ServiceFolder, tmp_path: Path
+) -> None:
+    """Its weights took minutes to load."""
+    cable = Cable(rig.settings.s3_endpoint)
+    await cable.mend()
+    cut_off = msgspec.structs.replace(rig.settings, s3_endpoint=cable.endpoint)
+    folder, gate = tmp_path / "s", tmp_path / "gate"
+    asked = script(folder, ["x", "y", "z"], stand={"1": str(gate)})
+    async with working(cut_off, service):
+        job = await rig.ask(asked.request())
+        await second(folder)
+        await cable.cut()
+        gate.touch()
+        await rig.change(job, state=RunState.CANCELLED, owner="")
+        await rig.dropped(job)
+        await cable.mend()
+        next_one = script(tmp_path / "t", ["x", "y"])
+        await rig.ended(await rig.ask(next_one.request(), "r2"))
+    await cable.cut()
+    assert next_one.runs == asked.runs, "the same process"
+    assert renders(folder) == Counter({0: 1, 1: 1})
+
+
+async def second(folder: Path) -> None:
+    """Wait until the second segment is in hand."""
+
+    async def begun() -> bool:
+        return (folder / "renders").exists() and 1 in renders(folder)
+
+    await eventually(begun)
 
 
 class Clock:
