@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 NATS_BINARY = "nats-server"
 S3_BINARY = "weed"
 START_SECONDS = 60.0
+PROBE_SECONDS = 2.0
 S3_PORTS = (
     *("s3", "master", "volume", "filer", "admin"),
     *("s3.grpc", "master.grpc", "volume.grpc", "filer.grpc", "admin.grpc"),
@@ -260,13 +261,22 @@ class S3Server(Server):
         artifacts = Artifacts(impatient)
         try:
             while True:
-                with contextlib.suppress(StoreUnavailableError, StoreRefusedError):
-                    await artifacts.ensure_bucket()
-                    probe = secrets.token_bytes(16)
-                    stored = await artifacts.put(probe, _SYSTEM_TENANT, "application/octet-stream")
-                    if await artifacts.read(stored.key) == probe:
-                        await artifacts.remove(stored.key)
-                        return
+                # What comes before its parts have found each other is answered 20 s later.
+                with contextlib.suppress(StoreUnavailableError, StoreRefusedError, TimeoutError):
+                    async with asyncio.timeout(PROBE_SECONDS):
+                        if await _keeps(artifacts):
+                            return
                 await self.process.check_alive()
         finally:
             artifacts.close()
+
+
+async def _keeps(artifacts: Artifacts) -> bool:
+    """Say whether the store gives back what it was given."""
+    await artifacts.ensure_bucket()
+    probe = secrets.token_bytes(16)
+    stored = await artifacts.put(probe, _SYSTEM_TENANT, "application/octet-stream")
+    if await artifacts.read(stored.key) != probe:
+        return False
+    await artifacts.remove(stored.key)
+    return True

@@ -22,6 +22,7 @@ SHUTDOWN_SECONDS = 120.0
 RUN_SECONDS = 300.0
 LOOK_SECONDS = 0.05
 SETTLED = ("running", "degraded")
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _SETUP = """set -euo pipefail
 root=$1 options=$2 cgroup=$3; shift 3
@@ -126,7 +127,7 @@ class Machine:
     def entering(self, *argv: str) -> list[str]:
         """Return the command line that runs this one inside."""
         names = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
-        inside = ("env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root")
+        inside = ("env", "-i", _PATH, "LANG=C.UTF-8", "HOME=/root")
         return ["nsenter", "-t", str(self._leader), *names, "--root", "--wdns=/", *inside, *argv]
 
     def on_its_network(self, *argv: str) -> list[str]:
