@@ -66,11 +66,13 @@ def write(
     """
     rows = _Rows(model, prompt, most)
     logits = rows.read()
-    for _ in range(most):
+    for number in range(most):
         coming = sheet.next()
         scores = scores_of(logits, sheet, sampling, visual)
         token = pick(scores)
         yield Written(token, scores)
+        if number + 1 == most:
+            return  # nobody reads what would come next
         sheet.write(token)
         # A picture's begin and end are told to both rows, as is all between.
         both = sheet.in_picture or coming.kind is not Kind.TEXT
