@@ -194,11 +194,18 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def drawn(generator: torch.Generator) -> Pick:
-    """Draw by probability, on the CPU: the same seed draws the same on any device."""
+    """Draw by probability, on the CPU: the same seed draws the same on any device.
+
+    Among what is allowed alone: of a large vocabulary that is little, and a number drawn for every
+    other token took as long as a step of the model.
+    """
 
     def pick(scores: torch.Tensor) -> int:
-        weights = scores.softmax(dim=-1).cpu()
-        return int(torch.multinomial(weights, 1, generator=generator))
+        kept = scores.isfinite().nonzero().flatten()
+        if len(kept) == 1:
+            return int(kept)
+        weights = scores[kept].softmax(dim=-1).cpu()
+        return int(kept[int(torch.multinomial(weights, 1, generator=generator))])
 
     return pick
 

@@ -106,6 +106,20 @@ def test_a_language_model_with_one_other_weight_is_another(name: str) -> None:
     assert logits_away(language(weights)) > TOLERANCE
 
 
+def drawn_as_theirs(scores: torch.Tensor) -> int:
+    """Draw as the original does, a number for every token of the vocabulary."""
+    return int(torch.multinomial(scores.softmax(dim=-1), 1))
+
+
+def test_ours_draws_by_probability_and_only_what_is_allowed() -> None:
+    scores = torch.full((50,), -torch.inf)
+    scores[7], scores[30] = 2.0, 2.0 + float(torch.tensor(3.0).log())
+    pick = decoding.drawn(torch.Generator().manual_seed(1))
+    found = [pick(scores) for _ in range(2000)]
+    assert set(found) == {7, 30}
+    assert 0.72 < found.count(30) / len(found) < 0.78
+
+
 def written(
     model: Qwen3ForCausalLM, words: vocabulary.Vocabulary, generation: Tensors, name: str
 ) -> tuple[list[int], list[torch.Tensor]]:
@@ -127,7 +141,7 @@ def written(
         text_temperature=case["text_temperature"],
     )
     torch.manual_seed(case["torch_manual_seed"] or 0)
-    pick = decoding.drawn(torch.default_generator) if case["do_sample"] else decoding.likeliest
+    pick = drawn_as_theirs if case["do_sample"] else decoding.likeliest
     tokens, scores = [], []
     with torch.inference_mode():
         for step in decoding.write(
