@@ -10,7 +10,9 @@ to do, before or after, calls `Foreign` from its own `model.py`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import select
 import subprocess
 import sys
@@ -34,14 +36,14 @@ from bus.worker.frames import (
     answer_decoder,
     line,
 )
-from bus.worker.process import typed
+from bus.worker.reported import typed
 from contracts import canonical
 from contracts.errors import (
     ChildLostError,
     InvalidRequestError,
-    JobCancelledError,
     ModelFailedError,
     OutOfMemoryError,
+    StalledError,
 )
 
 if TYPE_CHECKING:
@@ -55,10 +57,12 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("foreign_child.py")
 POLL_SECONDS = 0.1
-CANCEL_GRACE_SECONDS = 1.0
+LAST_WORDS_SECONDS = 1.0
+"""How long a process whose pipe is closed may take to end."""
 _READ_BYTES = 65536
 _JOB = "job"
 """Only one runs at a time."""
+_PRIVATE = re.compile(r"SECRET|PASSW|CREDENTIAL|ACCESS_KEY|TOKEN$|KEY$|^PYTHONPATH$|^PIP_")
 _STARTED: weakref.WeakSet[Foreign] = weakref.WeakSet()
 
 
@@ -74,6 +78,7 @@ class Foreign:
         self._section = manifest.environment
         self._process: subprocess.Popen[bytes] | None = None
         self._text = b""
+        self._busy = False
         self.device_gb = 0.0
 
     def start(self, environ: Mapping[str, str] = os.environ) -> None:
@@ -87,11 +92,11 @@ class Foreign:
         )
         self._text = b""
         self._process = subprocess.Popen(
-            [str(python), "-I", str(CHILD), str(self._service / self._section.child)],
+            [str(python), "-I", "-u", str(CHILD), str(self._service / self._section.child)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=sys.stderr.fileno(),
-            env={k: v for k, v in environ.items() if k != "PYTHONPATH"},
+            env=stranger_environment(environ),
             cwd=self._service,
         )
         told = {"frame": "start", "manifest": whole(self._manifest)}
@@ -119,48 +124,66 @@ class Foreign:
         inputs = {ref.sha256: str(files.path(ref)) for ref in canonical.inputs(request)}
         job = {"frame": "run", "job_id": _JOB, "inputs": inputs, "scratch": str(files.new(""))}
         self._write(msgspec.json.encode({**job, "request": whole(request)}) + b"\n")
+        self._busy = True
+        try:
+            yield from self._outputs(report)
+        finally:
+            self._quiet()
+
+    def _outputs(self, report: Report) -> Iterator[Media]:
+        """Yield what the job makes, and say meanwhile, also without news, that it goes on.
+
+        That hears at once of a cancel; but it also keeps the worker's clock from running, so that
+        what is silent over there for as long is found out here.
+        """
         told = Ticked(done=0, total=1, phase="start")
+        limit = self._manifest.resources.stall_seconds
+        heard = time.monotonic()
         while True:
-            match self._next(POLL_SECONDS):
+            frame = self._next(POLL_SECONDS)
+            if frame is not None:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > limit:
+                self.stop()
+                raise StalledError(f"no progress for {limit:g} s while running")
+            match frame:
                 case Ticked() as told:
-                    pass
+                    _pass_on(told, report)
+                    told = msgspec.structs.replace(told, preview="")  # it was shown
                 case Made(media=media):
                     yield media
                 case Done(device_gb=taken):
+                    self._busy = False
                     self.device_gb = taken
                     return
                 case Failed() as failed:
                     raise self._failed(failed)
                 case None:
-                    pass
-                case frame:
+                    _pass_on(told, report)
+                case _:
                     raise self._misspoke(frame)
-            self._pass_on(told, report)
 
     def stop(self) -> None:
         """End the process: its memory is given back."""
+        self._busy = False
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
-    def _pass_on(self, told: Ticked, report: Report) -> None:
-        """Say how far it is, which also hears whether the job is still wanted."""
-        shown = b64decode(told.preview) if told.preview else None
-        try:
-            report(told.done, told.total, told.phase, preview=shown)
-        except JobCancelledError:
-            self._cancel()
-            raise
+    def _quiet(self) -> None:
+        """Wait until a job that was left before its end is over there too.
 
-    def _cancel(self) -> None:
-        """Ask it to stop, and end it if it does not."""
-        self._write(line(CancelJob(job_id=_JOB)))
-        until = time.monotonic() + CANCEL_GRACE_SECONDS
-        while time.monotonic() < until:
-            if isinstance(self._next(POLL_SECONDS), Done | Failed):
-                return
-        self.stop()
+        However long it takes: the worker's clock for a cancel ends both, with all that they have
+        started. To end that one alone would leave behind what it has started.
+        """
+        if not self._busy:
+            return
+        with contextlib.suppress(ChildLostError):  # then it is over as well
+            self._write(line(CancelJob(job_id=_JOB)))
+            while not isinstance(self._next(POLL_SECONDS), Done | Failed):
+                pass
+        self._busy = False
 
     def _next(self, seconds: float) -> Answer | None:
         """Return the next frame, None if there is none within so many seconds."""
@@ -196,6 +219,7 @@ class Foreign:
 
     def _failed(self, failed: Failed) -> AdgenxError:
         """Return its error; a process whose state is in doubt ends with it."""
+        self._busy = False
         error = typed(failed.error)
         sys.stderr.write(failed.traceback)
         if isinstance(error, ModelFailedError | OutOfMemoryError):
@@ -204,14 +228,29 @@ class Foreign:
 
     def _lost(self) -> ChildLostError:
         assert self._process is not None  # it was there
-        status = self._process.wait()
-        self._process = None
-        return ChildLostError(f"the model's process ended with status {status}")
+        try:
+            how = f"ended with status {self._process.wait(LAST_WORDS_SECONDS)}"
+        except subprocess.TimeoutExpired:
+            how = "closed its pipe"
+        self.stop()
+        return ChildLostError(f"the model's process {how}")
 
     def _misspoke(self, what: object) -> ChildLostError:
         self.stop()
         said = what if isinstance(what, str) else f"{type(what).__name__} out of turn"
         return ChildLostError(f"the model's process said {said}")
+
+
+def stranger_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a stranger's program: it is told of weights, and of no secret."""
+    kept = {k: v for k, v in environ.items() if not _PRIVATE.search(k.upper())}
+    return {**kept, "ADGENX_MODELS_DIR": str(settings.models_dir(environ))}
+
+
+def _pass_on(told: Ticked, report: Report) -> None:
+    """Say how far it is, which also hears whether the job is still wanted."""
+    shown = b64decode(told.preview) if told.preview else None
+    report(told.done, told.total, told.phase, preview=shown)
 
 
 class Model:

@@ -97,6 +97,7 @@ class Frames:
             if frame.get("frame") == "cancel":
                 self.cancelled = frame.get("job_id", "")
             else:
+                self.cancelled = ""  # what came before it was a late cancel of the run before
                 self._waiting.append(frame)
 
 
@@ -209,9 +210,7 @@ def main(path: Path) -> int:
     seconds = time.monotonic() - began
     frames.write({"frame": "ready", "load_seconds": seconds, "device_gb": device_gb()})
     while True:
-        job = frames.read()
-        frames.cancelled = ""
-        run(model, job, frames)
+        run(model, frames.read(), frames)
 
 
 if __name__ == "__main__":

@@ -37,15 +37,14 @@ from bus.worker.frames import (
 )
 from bus.worker.model import Media
 from bus.worker.oom import OomWatch, oom_kills
+from bus.worker.reported import typed
 from bus.worker.wire import Wire
 from contracts.errors import (
     AdgenxError,
     ChildLostError,
-    ErrorInfo,
     JobCancelledError,
     ModelFailedError,
     OutOfMemoryError,
-    RunError,
     StalledError,
 )
 
@@ -72,34 +71,6 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in environ.items() if not k.startswith(_WITHHELD)}
     path = [str(_ROOT), *filter(None, [environ.get("PYTHONPATH")])]
     return {**kept, **_OFFLINE, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"}
-
-
-def _classes(root: type[AdgenxError]) -> dict[str, type[AdgenxError]]:
-    """Return the errors by code; of a parent and a child that share one, the parent."""
-    found: dict[str, type[AdgenxError]] = {}
-    for kind in root.__subclasses__():
-        found |= _classes(kind)
-    return found | {root.code: root}
-
-
-class ReportedError(RunError):
-    """An error whose code only the model's own code knows: it travels as it was told."""
-
-    def __init__(self, info: ErrorInfo) -> None:
-        super().__init__(info.message, field=info.field)
-        self._info = info
-
-    def info(self) -> ErrorInfo:
-        """Return the error as the model told it, its policy included."""
-        return self._info
-
-
-def typed(info: ErrorInfo) -> AdgenxError:
-    """Return the typed error behind its code; an unknown one is a ReportedError."""
-    kind = _classes(AdgenxError).get(info.code)
-    if kind is None:
-        return ReportedError(info)
-    return kind(info.message, field=info.field, retry_after_seconds=info.retry_after_seconds)
 
 
 class ModelProcess:
@@ -287,7 +258,10 @@ class ModelProcess:
 
     def _failed(self, failed: Failed) -> AdgenxError:
         error = typed(failed.error)
-        if isinstance(error, (ModelFailedError, OutOfMemoryError)):
+        lost = isinstance(error, (ChildLostError, StalledError))  # a process that it had started
+        if isinstance(error, ChildLostError) and self._oom.struck():
+            error = OutOfMemoryError(f"the kernel ended a process for its memory: {error.message}")
+        if lost or isinstance(error, (ModelFailedError, OutOfMemoryError)):
             self._usable = False  # its state is in doubt; a new process costs one loading
             log.error(
                 "model.failed",

@@ -66,11 +66,13 @@ def write(
     """
     rows = _Rows(model, prompt, most)
     logits = rows.read()
-    for _ in range(most):
+    for number in range(most):
         coming = sheet.next()
         scores = scores_of(logits, sheet, sampling, visual)
         token = pick(scores)
         yield Written(token, scores)
+        if number + 1 == most:
+            return  # nobody reads what would come next
         sheet.write(token)
         # A picture's begin and end are told to both rows, as is all between.
         both = sheet.in_picture or coming.kind is not Kind.TEXT
@@ -192,11 +194,18 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
 
 
 def drawn(generator: torch.Generator) -> Pick:
-    """Draw by probability, on the CPU: the same seed draws the same on any device."""
+    """Draw by probability, on the CPU: the same seed draws the same on any device.
+
+    Among what is allowed alone: of a large vocabulary that is little, and a number drawn for every
+    other token took as long as a step of the model.
+    """
 
     def pick(scores: torch.Tensor) -> int:
-        weights = scores.softmax(dim=-1).cpu()
-        return int(torch.multinomial(weights, 1, generator=generator))
+        kept = scores.isfinite().nonzero().flatten()
+        if len(kept) == 1:
+            return int(kept)
+        weights = scores[kept].softmax(dim=-1).cpu()
+        return int(kept[int(torch.multinomial(weights, 1, generator=generator))])
 
     return pick
 

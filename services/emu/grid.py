@@ -16,7 +16,7 @@ _MOST = 99
 def seen_size(width: int, height: int, area: int) -> Size:
     """Return the size at which a picture is looked at: about `area` pixels, its own proportions.
 
-    Sides are the nearest multiples of 16, at least one.
+    Sides are the nearest multiples of 16: none is left of a strip in a very small area.
     """
     ratio = width / height
     high = int(math.sqrt(area / ratio))

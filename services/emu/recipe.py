@@ -22,7 +22,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     top_k: Annotated[int, msgspec.Meta(ge=0)]
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)]
     temperature: Annotated[float, msgspec.Meta(gt=0)]
-    area: Annotated[int, msgspec.Meta(ge=256)]
+    area: Annotated[int, msgspec.Meta(ge=4096)]
     max_pictures: Annotated[int, msgspec.Meta(ge=0)]
 
 

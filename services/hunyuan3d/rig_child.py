@@ -55,6 +55,7 @@ def launch(program: str, *arguments: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         check=False,
     )
     sys.stdout.write(ran.stdout)

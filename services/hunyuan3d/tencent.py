@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ssl
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -36,7 +37,6 @@ _ALGORITHM = "TC3-HMAC-SHA256"
 _NOT_SENT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.SSLError,
     urllib3.exceptions.LocationParseError,
 )
 _SERVER_ERROR = 500
@@ -123,7 +123,7 @@ class Api:
             answer = self._post(action, body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
-            if isinstance(reason, _NOT_SENT):
+            if isinstance(reason, _NOT_SENT) or _is_strangers(reason):
                 raise self._quiet(provider.error_of_exception(error)) from None
             raise ChargeUnknownError(
                 f"an order was sent and not answered ({type(reason).__name__}): its charge is not "
@@ -187,6 +187,14 @@ def error_of(error: Error) -> AdgenxError:
     if _is_unsure(error):
         return ProviderUnavailableError(f"Tencent is unwell: {words}")
     return ProviderRefusedError(f"Tencent refuses it: {words}")
+
+
+def _is_strangers(reason: BaseException) -> bool:
+    """Say whether a certificate was refused, which comes before anything is sent; any other fault
+    of TLS may come after.
+    """
+    cause = reason.args[0] if isinstance(reason, urllib3.exceptions.SSLError) and reason.args else 0
+    return isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _is_unsure(error: Error) -> bool:

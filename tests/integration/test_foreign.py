@@ -20,9 +20,9 @@ from model_suite import ModelSuite, Runner
 from samples import PICTURE, Sample, ref
 
 from bus import environments
-from bus.worker import process
+from bus.worker import foreign_child, process
 from bus.worker.folder import ServiceFolder, engine_revision, find
-from contracts.errors import ChildLostError, InvalidRequestError, ModelFailedError
+from contracts.errors import ChildLostError, InvalidRequestError, ModelFailedError, StalledError
 from contracts.requests import GenerateImage
 from services.cli.main import main
 
@@ -40,6 +40,7 @@ licence = "MIT"
 commercial_use = true
 [resources]
 memory_gb = 0.1
+stall_seconds = 4
 [environment]
 python = "{HERE}"
 steps = [["{{python}}", "-c", "open('{{environment}}/stepped', 'w').write('{{service}}')"]]
@@ -50,7 +51,7 @@ LOCK = """
 strange-colours==1.4
 """
 CHILD = """
-import os, struct, sys, zlib
+import os, struct, subprocess, sys, threading, zlib
 import strange_colours
 from adgenx_child import Refused
 
@@ -96,6 +97,11 @@ class Model:
             raise RuntimeError("the colours ran out")
         if request["prompt"] == "die":
             os.kill(os.getpid(), 9)
+        if request["prompt"] == "hang":
+            started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
+            with open(os.path.join(os.path.dirname(__file__), "started"), "w") as file:
+                file.write(str(started.pid))
+            threading.Event().wait()
         path = files.new(".png")
         with open(path, "wb") as file:
             grey = strange_colours.GREY + request["seed"]
@@ -107,7 +113,7 @@ class Model:
             "metadata": {
                 "prefix": sys.prefix,
                 "ours": ",".join(found),
-                "secret": os.environ.get("ADGENX_S3_SECRET_KEY", ""),
+                "secret": ",".join(k for k, v in os.environ.items() if "planted" in v),
             },
         }
 """
@@ -150,6 +156,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("ADGENX_DATA_DIR", str(made / "data"))
         patch.setenv("ADGENX_SERVICES_PATH", str(folder.parent))
         patch.setenv("ADGENX_S3_SECRET_KEY", "planted")
+        for name in ("MY_TOKEN", "CREDENTIALS_DIRECTORY", "CLOUD_API_KEY", "ADGENX_SECRETS_DIR"):
+            patch.setenv(name, "planted")
         patch.delenv("PYTHONPATH", raising=False)
         yield made
 
@@ -221,6 +229,32 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_one_that_hangs_is_ended_with_all_that_it_has_started(
+    runner: Runner, service: ServiceFolder
+) -> None:
+    with pytest.raises(StalledError, match="no progress for 4 s"):
+        await runner.run(with_prompt("hang"))
+    assert not runner.model.usable
+    started = int((service.path / "started").read_text())
+    await runner.model.end()
+    async with asyncio.timeout(30):
+        while lives(started):  # noqa: ASYNC110 - another process's end sets no event
+            await asyncio.sleep(0.05)
+
+
+def test_a_cancel_that_comes_together_with_its_run_is_heard() -> None:
+    commands, told = os.pipe()
+    frames = foreign_child.Frames(commands, told)
+    os.write(told, b'{"frame":"cancel","job_id":"a"}\n{"frame":"run","job_id":"a"}\n')
+    assert frames.read()["frame"] == "run"
+    assert frames.cancelled == ""
+    os.write(told, b'{"frame":"run","job_id":"a"}\n{"frame":"cancel","job_id":"a"}\n')
+    assert frames.read()["frame"] == "run"
+    assert frames.cancelled == "a"
+    os.close(commands)
+    os.close(told)
 
 
 async def test_both_processes_end_with_the_worker(service: ServiceFolder, tmp_path: Path) -> None:

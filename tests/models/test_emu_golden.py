@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("diffusers", reason="NOT CHECKED: Emu3.5's numbers: pip install '.[models]'")
+import golden_set
 import torch
 from PIL import Image
 from safetensors.torch import load_file
@@ -25,11 +26,13 @@ from services.emu.sheet import Sheet, codes_of, grid_for
 
 pytestmark = pytest.mark.models
 
-KEPT = Path(__file__).parents[1] / "golden_models" / "emu35"
-GOLDEN = Path(os.environ.get("ADGENX_GOLDEN_EMU35", KEPT))
+GOLDEN = Path(
+    os.environ.get("ADGENX_GOLDEN_EMU35", "") or golden_set.folder("emu35", "config.json", "Emu3")
+)
 CASES: dict[str, dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())["cases"]
 IMAGES: dict[str, Any] = json.loads((GOLDEN / "cases.json").read_text())["images"]
 WORDS: dict[str, Any] = json.loads((GOLDEN / "tokenizer.json").read_text())
+CODES = json.loads((GOLDEN / "ibq_config.json").read_text())["n_embed"]
 TOLERANCE = 1e-4
 SCORES_TOLERANCE = 1e-3
 MARKED = re.compile(r"<\|(image|visual|extra|endoftext)")
@@ -103,6 +106,20 @@ def test_a_language_model_with_one_other_weight_is_another(name: str) -> None:
     assert logits_away(language(weights)) > TOLERANCE
 
 
+def drawn_as_theirs(scores: torch.Tensor) -> int:
+    """Draw as the original does, a number for every token of the vocabulary."""
+    return int(torch.multinomial(scores.softmax(dim=-1), 1))
+
+
+def test_ours_draws_by_probability_and_only_what_is_allowed() -> None:
+    scores = torch.full((50,), -torch.inf)
+    scores[7], scores[30] = 2.0, 2.0 + float(torch.tensor(3.0).log())
+    pick = decoding.drawn(torch.Generator().manual_seed(1))
+    found = [pick(scores) for _ in range(2000)]
+    assert set(found) == {7, 30}
+    assert 0.72 < found.count(30) / len(found) < 0.78
+
+
 def written(
     model: Qwen3ForCausalLM, words: vocabulary.Vocabulary, generation: Tensors, name: str
 ) -> tuple[list[int], list[torch.Tensor]]:
@@ -124,7 +141,7 @@ def written(
         text_temperature=case["text_temperature"],
     )
     torch.manual_seed(case["torch_manual_seed"] or 0)
-    pick = decoding.drawn(torch.default_generator) if case["do_sample"] else decoding.likeliest
+    pick = drawn_as_theirs if case["do_sample"] else decoding.likeliest
     tokens, scores = [], []
     with torch.inference_mode():
         for step in decoding.write(
@@ -196,7 +213,15 @@ def test_a_picture_becomes_the_same_codes_and_comes_back_the_same(
     assert codes_of(words.ids, ids) == ibq.rows_of(codes[0])
 
 
-@pytest.mark.parametrize("name", ["codes1", "t2i_fixed", "x2i_one"])
+def drawn_cases() -> Iterator[str]:
+    return (
+        n.removesuffix(".image")
+        for n in load_file(GOLDEN / "ibq_cases.safetensors")
+        if n.endswith(".image")
+    )
+
+
+@pytest.mark.parametrize("name", sorted(drawn_cases()))
 def test_codes_become_the_same_picture(pictures: ibq.IBQ, shown: Tensors, name: str) -> None:
     assert picture_away(pictures, shown, name) < TOLERANCE
 
@@ -267,16 +292,32 @@ def test_a_prompt_is_the_same_string(words: vocabulary.Vocabulary, case: dict[st
 
 def _fitting(case: dict[str, Any]) -> list[list[int]]:
     """A picture's codes, cut to the small vocabulary."""
-    return [[code % 128 for code in row] for row in case["codes"]]
+    return [[code % CODES for code in row] for row in case["codes"]]
 
 
 def _small(text: str) -> str:
     """A string of the full vocabulary with its visual tokens cut in the same way."""
 
     def cut(found: re.Match[str]) -> str:
-        return f"<|visual token {int(found[1]) % 128:06d}|>"
+        return f"<|visual token {int(found[1]) % CODES:06d}|>"
 
     return re.sub(r"<\|visual token (\d+)\|>", cut, text)
+
+
+@pytest.mark.parametrize("case", WORDS["image_strings"], ids=lambda c: c["string"][:40])
+def test_a_picture_has_the_ids_of_the_whole_vocabulary(
+    words: vocabulary.Vocabulary, case: dict[str, Any]
+) -> None:
+    whole = WORDS["full_ids"]
+    ids = words.ids._replace(
+        row_end=whole["EOL"],
+        picture_begin=whole["BOI"],
+        picture_sized=whole["IMG"],
+        picture_end=whole["EOI"],
+        visual=whole["BOV"],
+    )
+    assert picture_ids(ids, case["codes"]) == case["full"]
+    assert codes_of(ids, case["full"]) == case["codes"]
 
 
 def test_what_a_user_types_is_never_a_special_token(words: vocabulary.Vocabulary) -> None:

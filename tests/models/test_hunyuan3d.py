@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import urllib3
 from local_server import serving
 from model_suite import ModelSuite, Runner
 from samples import JUNK, PICTURE, Sample, ref
@@ -362,6 +364,28 @@ def test_an_order_of_which_nobody_knows_is_never_repeated(
         with pytest.raises(ChargeUnknownError):
             ordered(cloud, GOOD, tmp_path, notes)
     assert server.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (ssl.SSLEOFError("EOF occurred in violation of protocol"), ChargeUnknownError),
+        (ssl.SSLCertVerificationError("self-signed certificate"), ProviderRefusedError),
+    ],
+)
+def test_a_connection_that_breaks_is_only_unpaid_if_nothing_was_sent(
+    cloud: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    fault: ssl.SSLError,
+    error: type[AdgenxError],
+) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        raise urllib3.exceptions.SSLError(fault)
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", breaks)
+    with pytest.raises(error):
+        ordered(cloud, GOOD, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,11 @@ pytestmark = pytest.mark.unit
             "it cannot do sets",
         ),
         (
+            image(),
+            made("x", limits=LimitSection(needs_picture=True)),
+            "it needs a picture, and the request shows it none",
+        ),
+        (
             image(references=[REF]),
             made("x", limits=LimitSection(features=[Feature.PLAIN])),
             "it cannot do references",
@@ -178,3 +183,8 @@ def test_packing_knows_no_tier() -> None:
     packager = made("packager", Capability.PACKAGE.request_type)
     assert route(packed, packager).chosen is packager
     assert provenance(packed, packager).tier is Tier.PRODUCTION
+
+
+def test_one_that_needs_a_picture_takes_a_request_that_shows_it_one() -> None:
+    only = made("x", limits=LimitSection(needs_picture=True))
+    assert chosen(image(references=[REF]), only) == "x"
