@@ -131,6 +131,7 @@ def operator_environment(config: Config, layout: Layout) -> dict[str, str]:
         "ADGENX_S3_KEYS": str(keys / S3_FILE),
         "ADGENX_SECRETS_DIR": str(keys),
         "ADGENX_DATA_DIR": str(layout.state),
+        "ADGENX_HEALTH_LISTEN": config.network.health_listen,
         **timer_environment(config, layout),
         "ADGENX_CONNECT_PATIENCE_SECONDS": "10",
     }

@@ -7,11 +7,6 @@ two that no campaign does without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 ROLES = (
     "coordinator",
     "router",
@@ -49,10 +44,5 @@ def unit_of(name: str) -> str:
 
 def process_of(unit: str) -> str:
     """Return the process of a unit of ours: of its environment file and its folder of secrets."""
-    name = unit.removesuffix(".service").removeprefix(TEMPLATE).removeprefix("adgenx-")
+    name = unit.rpartition(".")[0].removeprefix(TEMPLATE).removeprefix("adgenx-")
     return name.replace("-", "_")
-
-
-def units_of(services: Iterable[str]) -> list[str]:
-    """Return the units of every role and of these model services, which to enable."""
-    return [unit_of(name) for name in (*ROLES, *services)]
