@@ -25,6 +25,8 @@ TARGET = "adgenx.target"
 TEMPLATE = "adgenx-service@"
 NATS = "adgenx-nats.service"
 STORE = "adgenx-s3.service"
+STORE_PORT = 8333
+"""Where the store listens in the network of its own, whatever port leads to it."""
 STORE_PROXY = "adgenx-s3-proxy.socket"
 PROVISION = "adgenx-provision.service"
 TIMERS = (

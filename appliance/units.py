@@ -26,7 +26,6 @@ BACK_OFF_SINCE = 254
 DEVICE_GROUPS = ("video", "render")
 """Whoever is in them may open the accelerator's nodes, where those are not everybody's."""
 _EVERY = "adgenx-.service.d"
-_S3_PORT = 8333
 _WATCH = "/opt/adgenx/current/venv/bin/python -I -m appliance.watch"
 
 _BACK_OFF = """\
@@ -60,7 +59,7 @@ _MINIO = f"""\
 # MinIO, or a fork that is started as it is.
 [Service]
 ExecStart=
-ExecStart={_WATCH} --probe http://127.0.0.1:{_S3_PORT}/minio/health/live --folder %S/adgenx/s3/data -- ${{ADGENX_SERVER}} server --quiet --address 127.0.0.1:{_S3_PORT} $ADGENX_SERVER_FLAGS %S/adgenx/s3/data
+ExecStart={_WATCH} --probe ${{ADGENX_PROBE}} --folder %S/adgenx/s3/data -- ${{ADGENX_SERVER}} server --quiet --address 127.0.0.1:{roles.STORE_PORT} $ADGENX_SERVER_FLAGS %S/adgenx/s3/data
 LoadCredential=
 LoadCredential=root_user:/etc/adgenx/secrets/s3/root_user
 LoadCredential=root_password:/etc/adgenx/secrets/s3/root_password
@@ -186,7 +185,7 @@ def _network(config: Config) -> dict[str, str]:
     """Return the drop-ins of a box that others reach, or that reaches others."""
     network, found = config.network, {}
     address = _address(network.listen)
-    if (address, network.s3_port) != ("127.0.0.1", _S3_PORT):
+    if (address, network.s3_port) != ("127.0.0.1", roles.STORE_PORT):
         found[f"{roles.STORE_PROXY}.d/20-listen.conf"] = _listening(address, network.s3_port)
     away = config.store.kind is StoreKind.EXTERNAL and not is_loopback(
         urlsplit(config.store.endpoint).hostname or ""

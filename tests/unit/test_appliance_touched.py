@@ -19,6 +19,7 @@ pytestmark = pytest.mark.unit
 
 CHECKOUT = Path(__file__).parents[2]
 NAME = "1.2.3-0123abcd"
+TLS = 'listen = "192.0.2.7"\ntls_cert = "/etc/ssl/box.crt"\ntls_key = "/etc/ssl/box.key"\n'
 MINIO = '[store]\nkind = "minio"\nbinary = "/usr/local/bin/minio"\n'
 
 
@@ -60,6 +61,23 @@ def test_the_command_line_asks_for_health_where_the_observer_listens(layout: Lay
     asks = rendering.operator_environment(config, layout)
     shows = rendering.process_environment(config, layout, rendering.OBSERVER)
     assert asks["ADGENX_HEALTH_LISTEN"] == shows["ADGENX_HEALTH_LISTEN"] == "127.0.0.1:9280"
+
+
+@pytest.mark.parametrize(
+    ("text", "probe"),
+    [
+        ("", "http://127.0.0.1:8333/"),
+        ("[network]\ns3_port = 9000\n" + TLS, "https://127.0.0.1:8333/"),
+        (MINIO, "http://127.0.0.1:8333/minio/health/live"),
+    ],
+)
+def test_the_store_is_asked_in_the_language_that_it_speaks(
+    layout: Layout, text: str, probe: str
+) -> None:
+    touched(layout, text)
+    told = layout.env_file(rendering.STORE).read_text().splitlines()
+    assert f'ADGENX_PROBE="{probe}"' in told
+    assert "--probe ${ADGENX_PROBE} " in (layout.units / roles.STORE).read_text()
 
 
 def test_the_operators_file_stays_where_a_release_has_none_to_go_back_to(layout: Layout) -> None:
