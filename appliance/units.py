@@ -7,6 +7,7 @@ provider's key, another store, a network, a systemd that can do more. Pure.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -26,6 +27,9 @@ BACK_OFF_SINCE = 254
 DEVICE_GROUPS = ("video", "render")
 """Whoever is in them may open the accelerator's nodes, where those are not everybody's."""
 _EVERY = "adgenx-.service.d"
+_USER = "adgenx_"
+_LONGEST_USER = 31
+"""What systemd takes for a user's name at most."""
 _WATCH = "/opt/adgenx/current/venv/bin/python -I -m appliance.watch"
 
 _BACK_OFF = """\
@@ -107,6 +111,7 @@ def of_service(
         "",
         "[Service]",
         f"MemoryMax={memory_max_mb(service)}M",
+        f"User={user_of(service.name)}",
     ]
     family = wanted.family_of(service)
     if family != wanted.FIRST:
@@ -121,6 +126,19 @@ def of_service(
         groups = " ".join(g for g in DEVICE_GROUPS if g in machine.groups)
         text += _ACCELERATOR + (f"SupplementaryGroups={groups}\n" if groups else "")
     return text
+
+
+def user_of(service: str) -> str:
+    """Return the dynamic user of a model service, which no other process has.
+
+    Left to itself, systemd names the users of all instances after their template. No user that
+    stays has such a name: theirs have a hyphen.
+    """
+    name = f"{_USER}{service}"
+    if len(name) <= _LONGEST_USER:
+        return name
+    digest = hashlib.sha256(service.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_USER - len(digest) - 1]}_{digest}"
 
 
 def on_accelerator(service: ServiceFolder) -> bool:
