@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -170,7 +171,11 @@ class Box:
 
     async def stop(self) -> None:
         """End everything."""
-        self.end([name for name in self._processes if name != "nats"])
+        others = [name for name in self._processes if name != "nats"]
+        for pid in filter(None, (self._processes[name].pid for name in others)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)  # they drain side by side
+        self.end(others)
         if self._s3 is not None:
             await self._s3.stop()
         self.end(list(self._processes))
