@@ -91,11 +91,11 @@ def change(box: Box, before: Path, *, way_back: bool) -> None:
     carry_out(box.release_steps())  # what takes long, while the old one still works
     # What would fail, a key that is damaged perhaps, fails now: nothing has been stopped yet.
     carry_out(box.steps(), dry_run=True, tell=lambda *_: None)
-    machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
     earlier = _previous(box.layout)
     if not way_back:
         remember(box.layout, before)  # before the turn: the power may go at any moment after it
     try:
+        machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
         report = carry_out(box.steps())
         machine.reload_units()
         changed = {*box.touched_by(report.done), *_other_programs(before, box.release)}

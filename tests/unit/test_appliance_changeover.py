@@ -187,6 +187,24 @@ def test_whatever_goes_wrong_the_release_before_it_runs_again(
     assert not layout.previous.is_symlink()
 
 
+def test_where_something_cannot_be_stopped_everything_is_started_again(
+    layout: Layout, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_down(layout, "one")
+    put_in(layout, "one")
+    lay_down(layout, "two")
+    systemd.said.clear()
+    stops = itertools.count()
+
+    def stop(units: Iterable[str]) -> None:
+        if list(units) and next(stops) == 0:
+            raise InstallError("systemctl stop ended with 1")
+
+    monkeypatch.setattr(machine, "stop", stop)
+    assert put_in(layout, "two") == 1
+    assert systemd.told("start") == [("one", roles.TARGET)]
+
+
 def test_what_cannot_be_rendered_is_found_before_anything_is_stopped(
     layout: Layout, systemd: FakeSystemd, capsys: pytest.CaptureFixture[str]
 ) -> None:
