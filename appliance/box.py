@@ -78,7 +78,7 @@ class Box:
 
     def touched_by(self, done: list[Step]) -> list[str]:
         """Return the units to start again since these steps were done; the target never is."""
-        paths = [step.path for step in done if isinstance(step, File)]
+        paths = [step.path for step in done if isinstance(step, (File, Gone))]
         rekeyed = {roles.unit_of(u) for s in done if isinstance(s, Keys) for u in s.made}
         return [
             unit

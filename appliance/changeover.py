@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minio.error import MinioAdminException
@@ -19,10 +20,9 @@ from appliance.config import StoreKind
 from appliance.plan import InstallError, Outcome, carry_out
 from appliance.source import RELEASE
 from appliance.steps import Link
+from contracts.errors import AdgenxError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from appliance.box import Box
     from appliance.layout import Layout
     from appliance.plan import Report
@@ -89,8 +89,13 @@ def change(box: Box, before: Path, *, way_back: bool) -> None:
     Raises InstallError saying why it went back, or why even that did not help.
     """
     carry_out(box.release_steps())  # what takes long, while the old one still works
-    machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
+    # What would fail, a key that is damaged perhaps, fails now: nothing has been stopped yet.
+    carry_out(box.steps(), dry_run=True, tell=lambda *_: None)
+    earlier = _previous(box.layout)
+    if not way_back:
+        remember(box.layout, before)  # before the turn: the power may go at any moment after it
     try:
+        machine.stop(u for u in machine.active(unit_files.PATTERN) if u not in SERVERS)
         report = carry_out(box.steps())
         machine.reload_units()
         changed = {*box.touched_by(report.done), *_other_programs(before, box.release)}
@@ -98,14 +103,14 @@ def change(box: Box, before: Path, *, way_back: bool) -> None:
         machine.start([roles.TARGET])
         _tell_store(box, box.config.update.health_seconds)
         _wait_until_well(box, box.config.update.health_seconds)
-    except InstallError as error:
+    except (InstallError, AdgenxError, OSError) as error:
         if way_back:
             raise
+        _put_back(box.layout, earlier)
         returned = go_back(box.layout, before)
         ending = f"{before.name} runs again" if returned == 0 else f"{before.name} is not well, too"
         raise InstallError(f"{box.release.name}: {error}\n{ending}") from error
     if not way_back:
-        remember(box.layout, before)
         _prune(box.layout)
 
 
@@ -136,6 +141,19 @@ def go_back(layout: Layout, target: Path, *, no_start: bool = False) -> int:
 def remember(layout: Layout, before: Path) -> None:
     """Write down which release a rollback goes to."""
     carry_out([Link(layout.previous, before.relative_to(layout.opt.resolve()))])
+
+
+def _previous(layout: Layout) -> Path | None:
+    return layout.previous.readlink() if layout.previous.is_symlink() else None
+
+
+def _put_back(layout: Layout, earlier: Path | None) -> None:
+    """Let a rollback go to where it went: a release that failed is nothing to go back from."""
+    link = Link(layout.previous, earlier or Path())
+    if earlier is None:
+        link.undo()
+    else:
+        link.do()
 
 
 def doctor(box: Box) -> None:

@@ -7,6 +7,7 @@ bundle's own pip is run out of its wheel; family environments are filled by the 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import stat
 import sys
@@ -136,6 +137,7 @@ class Packages(Step):
         wheel = own_wheel(self.wheels)
         more = ["pip"] if self.source.offline else []
         run([*self.pip, "install", *self._where(), f"{wheel}[{','.join(self.extras)}]", *more])
+        os.sync()  # the marker must not outlive a pulled plug without what it vouches for
         write(self.path / MARKER, self._marker(), 0o644)
 
     def _where(self) -> list[str | Path]:

@@ -6,8 +6,7 @@
     <folder>/.lock                  held by whoever writes here
 
 A backup is complete if its manifest is there, under its own name: both come last. What was broken
-off is cleared away by the next one, which finds its objects in the pool and need not copy them
-again.
+off is cleared away by the next one. Bytes that a complete backup names are not copied again.
 """
 
 from __future__ import annotations
@@ -115,10 +114,13 @@ def begin(folder: Path) -> Path:
     """Clear away what was broken off and return a new backup's folder, not complete yet."""
     for left in folder.glob(".*.partial"):
         shutil.rmtree(left)
+    for part in (folder / POOL).glob(".*.part"):
+        part.unlink()
     while (folder / _stamp()).exists():  # two within one second
         time.sleep(0.05)
     partial = folder / f".{_stamp()}.partial"
-    (partial / STREAMS).mkdir(parents=True, mode=0o700)
+    partial.mkdir(mode=0o700)  # briefs are in it; the folder of backups may be everybody's
+    (partial / STREAMS).mkdir(mode=0o700)
     return partial
 
 

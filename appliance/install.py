@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from appliance.config import ConfigError
 from appliance.layout import Layout
 from appliance.plan import InstallError, Outcome, Report, carry_out, take_back
 from appliance.source import RELEASE, Source, open_source
+from appliance.steps import write
 from appliance.wanted import in_text
 from contracts.errors import AdgenxError
 
@@ -113,11 +115,15 @@ def box_of(given: argparse.Namespace, layout: Layout, source: Source) -> Box:
 def _as_it_was(layout: Layout, source: Source, error: ConfigError) -> Box:
     """Go back to what a release was made of, where it does not know what the file says now."""
     kept = layout.releases / source.release.name / layout.config.name
+    if not kept.is_file():
+        raise error
     aside = layout.config.with_suffix(".toml.refused")
     say(f"{error}; {layout.config} is what it was, the newer one lies in {aside}")
-    layout.config.replace(aside)
-    shutil.copy2(kept, layout.config)
-    return Box(layout, source, kept.read_bytes())
+    # There is a file at every moment: without one the next run would begin a box of its own.
+    shutil.copy2(layout.config, aside)
+    text = kept.read_bytes()
+    write(layout.config, text, stat.S_IMODE(kept.stat().st_mode))
+    return Box(layout, source, text)
 
 
 def _what_next(box: Box, *, live: bool) -> list[str]:

@@ -48,10 +48,6 @@ class Layout:
         """Virtual environment of every process that runs no weights, through `current`."""
         return self.current / "venv"
 
-    def family_venv(self, family: str) -> Path:
-        """Return the virtual environment of a service family (`models`, `riva`)."""
-        return self.current / f"venv-{family}"
-
     @property
     def etc(self) -> Path:
         """Configuration: `adgenx.toml`, and what is generated from it."""

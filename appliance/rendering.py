@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.config import Config, StoreKind
-from appliance.roles import ROLES
+from appliance.roles import ROLES, STORE_PORT
 from bus.access import nats_conf
 from bus.access.policy import Parties
 from bus.credentials import NKEY_FILE, S3_FILE
@@ -131,6 +131,7 @@ def operator_environment(config: Config, layout: Layout) -> dict[str, str]:
         "ADGENX_S3_KEYS": str(keys / S3_FILE),
         "ADGENX_SECRETS_DIR": str(keys),
         "ADGENX_DATA_DIR": str(layout.state),
+        "ADGENX_HEALTH_LISTEN": config.network.health_listen,
         **timer_environment(config, layout),
         "ADGENX_CONNECT_PATIENCE_SECONDS": "10",
     }
@@ -181,7 +182,13 @@ def nats_environment(config: Config, layout: Layout) -> dict[str, str]:
 
 def store_environment(config: Config, layout: Layout) -> dict[str, str]:
     """Return what the unit of the store is told."""
-    return {"ADGENX_SERVER": config.store.binary or str(layout.venv / "bin/weed")}
+    store = config.store
+    path = "/minio/health/live" if store.kind is StoreKind.MINIO else "/"
+    scheme = "https" if config.network.tls_cert else "http"
+    return {
+        "ADGENX_SERVER": store.binary or str(layout.venv / "bin/weed"),
+        "ADGENX_PROBE": f"{scheme}://{LOOPBACK}:{STORE_PORT}{path}",
+    }
 
 
 def environment_file(told: Mapping[str, str]) -> str:

@@ -7,11 +7,6 @@ two that no campaign does without.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 ROLES = (
     "coordinator",
     "router",
@@ -30,6 +25,8 @@ TARGET = "adgenx.target"
 TEMPLATE = "adgenx-service@"
 NATS = "adgenx-nats.service"
 STORE = "adgenx-s3.service"
+STORE_PORT = 8333
+"""Where the store listens in the network of its own, whatever port leads to it."""
 STORE_PROXY = "adgenx-s3-proxy.socket"
 PROVISION = "adgenx-provision.service"
 TIMERS = (
@@ -49,10 +46,5 @@ def unit_of(name: str) -> str:
 
 def process_of(unit: str) -> str:
     """Return the process of a unit of ours: of its environment file and its folder of secrets."""
-    name = unit.removesuffix(".service").removeprefix(TEMPLATE).removeprefix("adgenx-")
+    name = unit.rpartition(".")[0].removeprefix(TEMPLATE).removeprefix("adgenx-")
     return name.replace("-", "_")
-
-
-def units_of(services: Iterable[str]) -> list[str]:
-    """Return the units of every role and of these model services, which to enable."""
-    return [unit_of(name) for name in (*ROLES, *services)]

@@ -310,6 +310,7 @@ def write(texts: Texts, target: Path) -> None:
     """Write the bundle, readable by its owner alone."""
     folder = target.name.removesuffix(".gz").removesuffix(".tar")
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.fchmod(descriptor, 0o600)  # one that was there may have been everybody's
     with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as bundle:
         for name, text in sorted(texts.items()):
             data = text.encode("utf-8", "replace")

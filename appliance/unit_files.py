@@ -10,7 +10,7 @@ import configparser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from appliance import roles
+from appliance import rendering, roles
 from appliance.config import StoreKind
 from appliance.layout import ROOT
 from appliance.steps import File, Folder, Gone, Link
@@ -97,16 +97,11 @@ def rests_on(unit: str, path: Path, layout: Layout) -> bool:
         return everyone or of in {unit, _file_of(unit)}
     if unit == roles.NATS and path == layout.nats_config:
         return True
-    if unit == roles.STORE and path == layout.s3_identities:
+    if unit == roles.STORE and (
+        path == layout.s3_identities or path.parent == layout.secrets_of(rendering.STORE)
+    ):
         return True
-    return path == layout.env_file(process_of(unit))
-
-
-def process_of(unit: str) -> str:
-    """Return the name of a unit's process: of its environment and its secrets."""
-    stem = unit.rpartition(".")[0]
-    _, at, instance = stem.partition("@")
-    return instance if at else stem.removeprefix("adgenx-").replace("-", "_")
+    return path == layout.env_file(roles.process_of(unit))
 
 
 def strays(active: Iterable[str], texts: Mapping[str, str], wanted: Iterable[str]) -> list[str]:

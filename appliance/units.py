@@ -7,6 +7,7 @@ provider's key, another store, a network, a systemd that can do more. Pure.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -26,7 +27,9 @@ BACK_OFF_SINCE = 254
 DEVICE_GROUPS = ("video", "render")
 """Whoever is in them may open the accelerator's nodes, where those are not everybody's."""
 _EVERY = "adgenx-.service.d"
-_S3_PORT = 8333
+_USER = "adgenx_"
+_LONGEST_USER = 31
+"""What systemd takes for a user's name at most."""
 _WATCH = "/opt/adgenx/current/venv/bin/python -I -m appliance.watch"
 
 _BACK_OFF = """\
@@ -60,7 +63,7 @@ _MINIO = f"""\
 # MinIO, or a fork that is started as it is.
 [Service]
 ExecStart=
-ExecStart={_WATCH} --probe http://127.0.0.1:{_S3_PORT}/minio/health/live --folder %S/adgenx/s3/data -- ${{ADGENX_SERVER}} server --quiet --address 127.0.0.1:{_S3_PORT} $ADGENX_SERVER_FLAGS %S/adgenx/s3/data
+ExecStart={_WATCH} --probe ${{ADGENX_PROBE}} --folder %S/adgenx/s3/data -- ${{ADGENX_SERVER}} server --quiet --address 127.0.0.1:{roles.STORE_PORT} $ADGENX_SERVER_FLAGS %S/adgenx/s3/data
 LoadCredential=
 LoadCredential=root_user:/etc/adgenx/secrets/s3/root_user
 LoadCredential=root_password:/etc/adgenx/secrets/s3/root_password
@@ -108,6 +111,7 @@ def of_service(
         "",
         "[Service]",
         f"MemoryMax={memory_max_mb(service)}M",
+        f"User={user_of(service.name)}",
     ]
     family = wanted.family_of(service)
     if family != wanted.FIRST:
@@ -122,6 +126,19 @@ def of_service(
         groups = " ".join(g for g in DEVICE_GROUPS if g in machine.groups)
         text += _ACCELERATOR + (f"SupplementaryGroups={groups}\n" if groups else "")
     return text
+
+
+def user_of(service: str) -> str:
+    """Return the dynamic user of a model service, which no other process has.
+
+    Left to itself, systemd names the users of all instances after their template. No user that
+    stays has such a name: theirs have a hyphen.
+    """
+    name = f"{_USER}{service}"
+    if len(name) <= _LONGEST_USER:
+        return name
+    digest = hashlib.sha256(service.encode()).hexdigest()[:8]
+    return f"{name[: _LONGEST_USER - len(digest) - 1]}_{digest}"
 
 
 def on_accelerator(service: ServiceFolder) -> bool:
@@ -186,7 +203,7 @@ def _network(config: Config) -> dict[str, str]:
     """Return the drop-ins of a box that others reach, or that reaches others."""
     network, found = config.network, {}
     address = _address(network.listen)
-    if (address, network.s3_port) != ("127.0.0.1", _S3_PORT):
+    if (address, network.s3_port) != ("127.0.0.1", roles.STORE_PORT):
         found[f"{roles.STORE_PROXY}.d/20-listen.conf"] = _listening(address, network.s3_port)
     away = config.store.kind is StoreKind.EXTERNAL and not is_loopback(
         urlsplit(config.store.endpoint).hostname or ""

@@ -42,13 +42,26 @@ _SERVER_ERROR = 500
 _LINE_BYTES = 256
 
 
+def _connected(host: str, port: int, scheme: str, seconds: float) -> socket.socket:
+    """Connect to a server on this machine, whose certificate has other readers."""
+    connection = socket.create_connection((host, port), seconds)
+    if scheme != "https":
+        return connection
+    import ssl  # noqa: PLC0415 - five megabytes beside every server, of use to few
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection)  # which closes it if they do not agree
+
+
 def answers(url: str, seconds: float = PROBE_SECONDS) -> int:
     """Return the HTTP status that a server answers with, 0 if it does not answer."""
     parts = urlsplit(url)
     host = parts.hostname or "127.0.0.1"
     request = f"GET {parts.path or '/'} HTTP/1.0\r\nHost: {host}\r\n\r\n"
     try:
-        with socket.create_connection((host, parts.port or 80), seconds) as connection:
+        with _connected(host, parts.port or 80, parts.scheme, seconds) as connection:
             connection.sendall(request.encode())
             with connection.makefile("rb") as answer:
                 words = answer.readline(_LINE_BYTES).split()

@@ -228,7 +228,7 @@ async def _first_connection(
         try:
             nc = LettingGoClient()
             await nc.connect(
-                settings.nats_url,
+                settings.nats_url.split(","),
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_SECONDS,  # type: ignore[arg-type]  # slept through
                 ping_interval=PING_SECONDS,

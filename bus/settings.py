@@ -65,6 +65,8 @@ class Durability(StrEnum):
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Url = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+://[^\s/@]+/?\Z")]
+Urls = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+://[^\s/@,]+/?(,[a-z]+://[^\s/@,]+/?)*\Z")]
+"""One or several, with commas between them: the servers of a cluster."""
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:
@@ -108,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     colon-separated list of folders with services.
     """
 
-    nats_url: Url = "nats://127.0.0.1:4222"
+    nats_url: Urls = "nats://127.0.0.1:4222"
     nats_nkey: Path | None = None  # without it: $CREDENTIALS_DIRECTORY/nats.nk, if there is one
     nats_ca: Path | None = None
     nats_creds: Path | None = None

@@ -76,7 +76,7 @@ class Sim:
             s: dice.choice((0.0, 1.0, 2.0, 3.0)) if self.governed else 1.0 for s in SERVICES
         }
         self.costs = {s: p * dice.choice((0.25, 0.5, 1.0, 1.5)) for s, p in self.prices.items()}
-        self.limits = {c: dice.choice((None, 1.0, 2.0, 4.0, 6.0)) for c in set(CAMPAIGNS)}
+        self.limits = {c: dice.choice((None, 1.0, 2.0, 4.0, 6.0)) for c in dict.fromkeys(CAMPAIGNS)}
         self.jobs = [f"r{n}" for n in range(dice.randrange(1, 8 if self.governed else 6))]
         self.campaign = {j: dice.choice(CAMPAIGNS) if self.governed else "-" for j in self.jobs}
         self.prompt = {j: dice.choice(PROMPTS) for j in self.jobs}

@@ -1,7 +1,7 @@
 """What the store shall let each user do, for SeaweedFS and for MinIO. Pure.
 
-Both read the same policy documents, AWS's own form. `seaweedfs` puts them beside the keys into one
-file; `minio` returns them, with the commands of `mc admin` that install them.
+Both read the same policy documents, AWS's own form. `identities` puts them beside the keys into one
+file; MinIO is told each of them (`appliance/container_minio.py`).
 """
 
 from __future__ import annotations
@@ -57,22 +57,6 @@ def identities(users: Iterable[User], keys: Mapping[str, S3Key], bucket: str) ->
 def minio_policies(users: Iterable[User], bucket: str) -> dict[str, bytes]:
     """Return MinIO's policy document of every user that has rights there, by the user's name."""
     return {user.name: policy(user, bucket) for user in users if user.objects}
-
-
-def minio_commands(keys: Mapping[str, S3Key], alias: str = "box") -> list[list[str]]:
-    """Return the `mc` commands that install those policies, in order; each may be repeated.
-
-    A policy is read from `<user>.json`. `mc admin user add` reads both halves of the user's key
-    from its standard input, a line each, so that they stand in no list of processes.
-    """
-    found = []
-    for name, key in keys.items():
-        found += [
-            ["mc", "admin", "user", "add", alias],
-            ["mc", "admin", "policy", "create", alias, name, f"{name}.json"],
-            ["mc", "admin", "policy", "attach", alias, name, "--user", key.access_key],
-        ]
-    return found
 
 
 def _identity(user: User, key: S3Key) -> dict[str, object]:

@@ -60,7 +60,6 @@ CHUNK = 1 << 20
 
 _event = msgspec.json.Decoder(events.AnyEvent)
 _progress = msgspec.json.Decoder(events.Progress)
-_http = urllib3.PoolManager(retries=urllib3.Retry(3, backoff_factor=0.2), timeout=60)
 
 
 def decode_event(data: bytes) -> events.AnyEvent | None:
@@ -78,6 +77,12 @@ class Client:
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self.tenant = bus.settings.tenant
+        authority = bus.settings.s3_ca
+        self._http = urllib3.PoolManager(
+            retries=urllib3.Retry(3, backoff_factor=0.2),
+            timeout=60,
+            ca_certs=str(authority) if authority else None,
+        )
 
     async def submit(self, campaign_id: str, message: RunCampaign) -> None:
         """Ask for a new campaign. Once this returns, it is never lost."""
@@ -182,7 +187,7 @@ class Client:
         link = await self._answer(NO_CAMPAIGN, upload_id, events.UPLOAD_LINK, events.UploadLink)
         if link.error is not None:
             raise _refusal(path, link.error)
-        await asyncio.to_thread(_put, link.url, body)
+        await asyncio.to_thread(_put, self._http, link.url, body)
         result = await self._answer(NO_CAMPAIGN, upload_id, events.ASSET_RESULT, events.AssetResult)
         if result.asset is None:
             raise _refusal(path, result.error)
@@ -204,7 +209,7 @@ class Client:
         link = await self._answer(NO_CAMPAIGN, link_id, events.LINK_RESULT, events.LinkResult)
         if link.error is not None:
             raise ArtifactMissingError(link.error.message)
-        await asyncio.to_thread(_get, link.url, ref.sha256, target)
+        await asyncio.to_thread(_get, self._http, link.url, ref.sha256, target)
 
     async def _uploaded(self, asset: Asset, folder: Path) -> Asset:
         if not asset.file:
@@ -290,21 +295,21 @@ def _refusal(path: Path, info: ErrorInfo | None) -> InvalidInputError:
     return kind(f"{path.name}: {info.message}", field="file")
 
 
-def _put(url: str, body: bytes) -> None:
+def _put(http: urllib3.PoolManager, url: str, body: bytes) -> None:
     try:
-        response = _http.request("PUT", url, body=body)
+        response = http.request("PUT", url, body=body)
     except urllib3.exceptions.HTTPError as error:
-        raise StoreUnavailableError(f"the upload failed: {type(error).__name__}") from None
+        raise StoreUnavailableError(f"the upload failed: {_why(error)}") from None
     if response.status not in (200, 204):
         raise StoreUnavailableError(f"the upload was answered with HTTP {response.status}")
 
 
-def _get(url: str, sha256: str, target: Path) -> None:
+def _get(http: urllib3.PoolManager, url: str, sha256: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(target.name + ".part")
     digest = hashlib.sha256()
     try:
-        response = _http.request("GET", url, preload_content=False)
+        response = http.request("GET", url, preload_content=False)
         if response.status != 200:  # noqa: PLR2004 - HTTP's own number
             raise StoreUnavailableError(f"the download was answered with HTTP {response.status}")
         with fresh.open("wb") as out:
@@ -312,8 +317,13 @@ def _get(url: str, sha256: str, target: Path) -> None:
                 digest.update(chunk)
                 out.write(chunk)
     except urllib3.exceptions.HTTPError as error:
-        raise StoreUnavailableError(f"the download failed: {type(error).__name__}") from None
+        raise StoreUnavailableError(f"the download failed: {_why(error)}") from None
     if digest.hexdigest() != sha256:
         fresh.unlink()
         raise ArtifactMissingError("the downloaded bytes do not match their hash")
     fresh.replace(target)
+
+
+def _why(error: urllib3.exceptions.HTTPError) -> str:
+    """Return what went wrong without its words: they hold the link, which is a key."""
+    return type(getattr(error, "reason", None) or error).__name__

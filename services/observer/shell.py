@@ -18,7 +18,7 @@ import nats.errors
 import structlog
 
 from bus import metrics, micro, topology
-from bus.artifacts import Artifacts
+from bus.artifacts import Artifacts, StoreRefusedError
 from bus.consume import Delivery, ack, consume
 from bus.look import look
 from bus.settings import Durability
@@ -138,6 +138,6 @@ class Observer:
     async def _store_answers(self) -> bool:
         try:
             await self._artifacts.stat(STORE_KEY)
-        except TransientError:
+        except (TransientError, StoreRefusedError):  # to be let in by nobody is to have no store
             return False
         return True

@@ -86,6 +86,7 @@ def starts_in_order(box: Box) -> None:
     for unit in sorted(behind):
         started = int(box.show(unit, "InactiveExitTimestampMonotonic"))
         assert started >= served, f"{unit} was started {served - started} µs too early"
+        assert box.show(unit, "NRestarts") == "0", f"{unit} was started in vain at first"
 
 
 def is_little_exposed(box: Box) -> None:

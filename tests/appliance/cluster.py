@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -13,10 +15,15 @@ import hosts
 import msgspec
 import nats.errors
 import nats.js.errors
+from load import TENANTS
 from noop_services import whole_house
 from yard import COORDINATOR, LOOK_SECONDS, ROUTER, Player, until, worker
 
 from bus import topology
+from bus.access import keys
+from bus.access.nats_conf import Route, Server, Tls, render
+from bus.access.policy import Parties, users
+from bus.access.s3_policy import identities
 from bus.artifacts import Artifacts
 from bus.connection import Bus, connected
 from bus.records import Records
@@ -30,8 +37,10 @@ TESTS = Path(__file__).parents[1]
 STORE_HOST = "h1"
 REPLICAS = 3
 START_SECONDS = 90.0
-PASSWORD = "of-this-test"  # noqa: S105 - of a server that nobody else can reach
-S3_KEYS = ("of-this-test", "and-its-secret")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a network namespace that this test has made
+BUCKET = "adgenx"
+CLIENT = "admin"
+"""Whose key our client has: it is every tenant at once, and reads everything at the end."""
 SPREAD = {
     "h1": ("coordinator", "noop_painter", "noop_studio", "draft_copy"),
     "h2": ("router", "coordinator", "noop_sketcher", "noop_director", "noop_brittle"),
@@ -52,19 +61,23 @@ class Cluster:
         self.generations.touch()
         self.cast: dict[str, Player] = {}
         self.bus: Bus
+        self.models = [*whole_house(self.services), "draft_copy"]
+        parties = Parties(services=tuple(self.models), tenants=TENANTS, replicated=True)
+        self._users = users(parties)
+        self._keys = keys.make(folder / "secrets", self._users)
+        self._tls = certificate(folder)
 
-    def settings(self, nats_host: str) -> Settings:
-        """Return what a client of this host's server is told."""
-        return load({f"ADGENX_{k}": v for k, v in self._told(hosts.address(nats_host)).items()})
+    def settings(self, *nats_hosts: str) -> Settings:
+        """Return what a client of these hosts' servers is told."""
+        urls = ",".join(f"tls://{hosts.address(host)}:4222" for host in nats_hosts)
+        return load(self._told(CLIENT, urls))
 
-    def _told(self, nats_address: str) -> dict[str, str]:
-        return {
-            "NATS_URL": f"nats://{nats_address}:4222",
-            "NATS_USER": "adgenx",
-            "NATS_PASSWORD": PASSWORD,
+    def _told(self, user: str, nats_url: str) -> dict[str, str]:
+        told = {
+            "NATS_URL": nats_url,
+            "NATS_CA": str(self._tls.ca),
+            "SECRETS_DIR": str(self.folder / "secrets" / user),
             "S3_ENDPOINT": f"http://{hosts.address(STORE_HOST)}:8333",
-            "S3_ACCESS_KEY": S3_KEYS[0],
-            "S3_SECRET_KEY": S3_KEYS[1],
             "S3_PATIENCE_SECONDS": "2",
             # The store is another host's: nobody else can sync it. No plug is pulled here.
             "MAKE_DURABLE": "server",
@@ -75,14 +88,17 @@ class Cluster:
             "SERVICES_PATH": str(self.services),
             "DATA_DIR": str(self.folder),
         }
+        credentials = {"CREDENTIALS_DIRECTORY": str(self.folder / "secrets" / user)}
+        return {**{f"ADGENX_{k}": v for k, v in told.items()}, **credentials}
 
-    def _environment(self, host: str) -> Mapping[str, str]:
-        own = {"DATA_DIR": str(self.folder / host), "DEVICE": host}
-        told = {**self._told("127.0.0.1"), **own}  # its own server, whatever the wire does
+    def _environment(self, host: str, user: str) -> Mapping[str, str]:
+        own = {"ADGENX_DATA_DIR": str(self.folder / host), "ADGENX_DEVICE": host}
+        local = "tls://127.0.0.1:4222"  # its own server, whatever the wire does
+        told = {**self._told(user, local), **own}
         kept = {k: v for k, v in os.environ.items() if not k.startswith("ADGENX_")}
         return {
             **kept,
-            **{f"ADGENX_{k}": v for k, v in told.items()},
+            **told,
             "CHAOS_GENERATIONS": str(self.generations),
             "PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS / "chaos"))),
         }
@@ -100,20 +116,22 @@ class Cluster:
         for host in hosts.NAMES:
             (self.folder / host).mkdir()
             config = self.folder / host / "nats.conf"
-            config.write_text(nats_config(host, self.folder / host / "nats"), encoding="utf-8")
+            server = nats_server(host, self.folder / host / "nats", self._tls)
+            config.write_text(render(server, self._users, self._keys.nkeys), encoding="utf-8")
             argv = [binary(NATS_BINARY), "--config", str(config)]
             self.start(host, "nats", argv, {"PATH": os.defpath})
-        self.start(STORE_HOST, "s3", store_argv(self.folder / "s3"), {"PATH": os.defpath})
+        told = self.folder / "identities.json"
+        told.write_bytes(identities(self._users, self._keys.s3, BUCKET))
+        self.start(STORE_HOST, "s3", store_argv(self.folder / "s3", told), {"PATH": os.defpath})
 
     def start_services(self) -> list[str]:
         """Start every service in both of its places; return the models' names."""
-        models = [*whole_house(self.services), "draft_copy"]
         roles = {"router": ROUTER, "coordinator": COORDINATOR}
         places = [(host, name) for host, names in SPREAD.items() for name in names]
         for host, name in (*places, *((host, name) for name, host in ALONE.items())):
             argv = [sys.executable, "-m", *roles.get(name, worker(name))]
-            self.start(host, name, argv, self._environment(host))
-        return models
+            self.start(host, name, argv, self._environment(host, name))
+        return self.models
 
     async def keep(self) -> None:
         """Start again whoever ends; runs until cancelled."""
@@ -174,38 +192,38 @@ class Cluster:
             player.end()
 
 
-def nats_config(host: str, store: Path) -> str:
-    """Return the configuration of one of the three servers."""
-    routes = ", ".join(f'"nats://{hosts.address(h)}:6222"' for h in hosts.NAMES if h != host)
-    return f"""server_name: {host}
-host: "0.0.0.0"
-port: 4222
-max_payload: 1MB
-ping_interval: "2s"
-ping_max: 2
-jetstream {{
-  store_dir: "{store}"
-  sync_interval: always
-  max_memory_store: 256MB
-  max_file_store: 64GB
-}}
-authorization {{ user: "adgenx", password: "{PASSWORD}" }}
-cluster {{ name: adgenx, listen: "0.0.0.0:6222", routes: [{routes}] }}
-"""
+def certificate(folder: Path) -> Tls:
+    """Return a certificate for all three hosts that signs itself, and so is its own CA."""
+    names = ",".join(f"IP:{address}" for address in ("127.0.0.1", *map(hosts.address, hosts.NAMES)))
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
+    named = ("-subj", "/CN=cluster", "-addext", f"subjectAltName={names}")
+    openssl = shutil.which("openssl") or "openssl"
+    argv = [openssl, "req", "-x509", *curve, *named, "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(argv, check=True, capture_output=True)
+    return Tls(cert=cert, key=key, ca=cert)
 
 
-def store_argv(data: Path) -> list[str]:
+def nats_server(host: str, store: Path, tls: Tls) -> Server:
+    """Return what one of the three servers is."""
+    others = [h for h in hosts.NAMES if h != host]
+    peers = tuple(f"{hosts.address(h)}:6222" for h in others)
+    return Server(
+        store_dir=store,
+        host=EVERYWHERE,
+        name=host,
+        tls=tls,
+        cluster=Route(listen=f"{EVERYWHERE}:6222", peers=peers, tls=tls),
+    )
+
+
+def store_argv(data: Path, identities: Path) -> list[str]:
     """Return the command line of SeaweedFS; only S3 is for other hosts, the rest for itself."""
     data.mkdir()
-    identities = data.with_suffix(".json")
-    keys = {"accessKey": S3_KEYS[0], "secretKey": S3_KEYS[1]}
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    whole = {"identities": [{"name": "adgenx", "credentials": [keys], "actions": actions}]}
-    identities.write_bytes(msgspec.json.encode(whole))
     return [
         *(binary(S3_BINARY), "-logtostderr=true", "mini", f"-dir={data}", "-ip=127.0.0.1"),
-        *("-ip.bind=0.0.0.0", "-s3.port=8333", "-s3.port.iceberg=0", "-s3.port.lance=0"),
-        *(f"-s3.config={identities}", "-bucket=adgenx", "-admin.ui=false", "-webdav=false"),
+        *(f"-ip.bind={EVERYWHERE}", "-s3.port=8333", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *(f"-s3.config={identities}", f"-bucket={BUCKET}", "-admin.ui=false", "-webdav=false"),
         *("-master.telemetry=false", "-volume.preStopSeconds=0"),
     ]
 
@@ -230,14 +248,14 @@ async def _store(settings: Settings) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def cluster(folder: Path, client_of: str) -> AsyncIterator[Cluster]:
-    """Run three hosts at work for a block; our client uses the server of `client_of`."""
+async def cluster(folder: Path, *client_of: str) -> AsyncIterator[Cluster]:
+    """Run three hosts at work for a block; our client knows the servers of `client_of`."""
     made = Cluster(folder)
     with hosts.wired():
         made.start_servers()
         keeper = asyncio.create_task(made.keep())
         try:
-            settings = made.settings(client_of)
+            settings = made.settings(*client_of)
             async with connected(settings, "observer") as bus:
                 made.bus = bus
                 await until(lambda: _topology(made), "the streams", START_SECONDS)

@@ -81,8 +81,8 @@ class Machine:
         """Whether its container runs."""
         return self._process is not None and self._process.poll() is None
 
-    def boot(self) -> str:
-        """Power on, and return systemd's word once the boot has come to an end."""
+    def boot(self, seconds: float = BOOT_SECONDS) -> str:
+        """Power on, and return systemd's word once the boot has come to an end; TimeoutError."""
         assert not self.running
         options = (
             f"lowerdir={':'.join(map(str, self.below))},upperdir={self.upper}"
@@ -105,7 +105,7 @@ class Machine:
                 start_new_session=True,
             )
         wait_for(self._find_leader, "the container's systemd", BOOT_SECONDS)
-        wait_for(lambda: self.state() in SETTLED, "the boot to end", BOOT_SECONDS)
+        wait_for(lambda: self.state() in SETTLED, "the boot to end", seconds)
         return self.state()
 
     def _find_leader(self) -> bool:
@@ -155,11 +155,11 @@ class Machine:
         self.run("systemctl", "poweroff", check=False)
         self._ended(SHUTDOWN_SECONDS)
 
-    def reboot(self) -> str:
+    def reboot(self, seconds: float = BOOT_SECONDS) -> str:
         """Let systemd shut down and start again, as an operator's `reboot`."""
         self.run("systemctl", "reboot", check=False)
         self._ended(SHUTDOWN_SECONDS)
-        return self.boot()
+        return self.boot(seconds)
 
     def cut(self) -> None:
         """Pull the plug: nobody inside hears anything of it."""

@@ -133,17 +133,17 @@ async def at_rest(made: Cluster) -> stores.Stores:
 
 @pytest.fixture
 async def pulsing(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """Three hosts; our client is one of the server that will be cut off."""
-    async with cluster(tmp_path, request.param) as made:
+    """Three hosts; our client knows these servers."""
+    async with cluster(tmp_path, *request.param) as made:
         yield made
 
 
 @pytest.mark.parametrize(
     ("pulsing", "victim", "how"),
     [
-        pytest.param("h2", "h2", Cut.LINK, id="a-leader-loses-its-link"),
-        pytest.param("h2", "h2", Cut.DROP, id="a-leader-falls-silent"),
-        pytest.param("h2", "h1", Cut.LINK, id="the-store-loses-its-link"),
+        pytest.param(("h2", "h3"), "h2", Cut.LINK, id="a-leader-loses-its-link"),
+        pytest.param(("h2", "h3"), "h2", Cut.DROP, id="a-leader-falls-silent"),
+        pytest.param(("h2", "h3"), "h1", Cut.LINK, id="the-store-loses-its-link"),
     ],
     indirect=["pulsing"],
 )

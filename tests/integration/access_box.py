@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -24,13 +25,27 @@ from bus.settings import Settings, load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
+CA_VARIABLES = ("ADGENX_NATS_CA", "ADGENX_S3_CA")
+
+
+def store_with(tls: nats_conf.Tls | None) -> type[S3Server]:
+    """Return the store as a box starts it: with a certificate its S3 port speaks TLS alone."""
+    if tls is None:
+        return S3Server
+
+    class Secured(S3Server):
+        def _argv(self) -> list[str]:
+            return [*super()._argv(), f"-s3.cert.file={tls.cert}", f"-s3.key.file={tls.key}"]
+
+    return Secured
 
 
 class Box:
     """Servers with the rendered configuration; processes are started with their users' keys."""
 
-    def __init__(self, folder: Path, found: list[User]) -> None:
+    def __init__(self, folder: Path, found: list[User], tls: nats_conf.Tls | None = None) -> None:
         self.folder = folder
+        self.tls = tls
         self.users = {user.name: user for user in found}
         self.secrets = folder / "secrets"
         self.keyring: Keyring = keys.make(self.secrets, found)
@@ -44,8 +59,9 @@ class Box:
         return {
             **{k: v for k, v in os.environ.items() if not k.startswith(("ADGENX_", "USE_"))},
             "CREDENTIALS_DIRECTORY": str(self.secrets / user),
-            "ADGENX_NATS_URL": f"nats://127.0.0.1:{self.ports['nats']}",
-            "ADGENX_S3_ENDPOINT": f"http://127.0.0.1:{self.ports['s3']}",
+            "ADGENX_NATS_URL": f"{'tls' if self.tls else 'nats'}://127.0.0.1:{self.ports['nats']}",
+            "ADGENX_S3_ENDPOINT": f"http{'s' if self.tls else ''}://127.0.0.1:{self.ports['s3']}",
+            **({v: str(self.tls.ca) for v in CA_VARIABLES} if self.tls else {}),
             "ADGENX_DATA_DIR": str(self.folder / "data" / user),
             "ADGENX_STORE_DIR": str(self.folder / "data" / "admin" / "s3"),
             "ADGENX_CONNECT_PATIENCE_SECONDS": str(START_SECONDS),
@@ -55,32 +71,25 @@ class Box:
         """Return what a process of this user reads."""
         return load(self.environment(user))
 
-    async def start_nats(
-        self, *, provisioned: bool = True, tls: nats_conf.Tls | None = None
-    ) -> None:
+    async def start_nats(self, *, provisioned: bool = True) -> None:
         """Start nats-server under the rendered configuration, and make the streams."""
         folder = self.folder / "nats"
         folder.mkdir(exist_ok=True)
-        config = self._render(tls)
+        config = self._render()
         self.run("nats", folder, [binary(NATS_BINARY), "--config", str(config)])
-        found = self.settings("admin")
-        if tls is not None:
-            found = msgspec.structs.replace(
-                found, nats_url=found.nats_url.replace("nats:", "tls:"), nats_ca=tls.ca
-            )
-        bus = await connect(found, "admin")
+        bus = await connect(self.settings("admin"), "admin")
         try:
             if provisioned:
                 await topology.ensure(bus)
         finally:
             await bus.drain()
 
-    def _render(self, tls: nats_conf.Tls | None = None) -> Path:
+    def _render(self) -> Path:
         server = nats_conf.Server(
             store_dir=self.folder / "nats" / "data",
             port=self.ports["nats"],
             monitoring_port=self.ports["http"],
-            tls=tls,
+            tls=self.tls,
         )
         config = self.folder / "nats" / "nats-server.conf"
         config.write_text(nats_conf.render(server, self.users.values(), self.keyring.nkeys))
@@ -100,7 +109,7 @@ class Box:
         folder = self.folder / "s3"
         folder.mkdir(exist_ok=True)
         found = self.settings("admin")
-        self._s3 = S3Server(
+        self._s3 = store_with(self.tls)(
             folder,
             found,
             ports={name: self.ports[name] for name in S3_PORTS},
@@ -162,16 +171,26 @@ class Box:
 
     async def stop(self) -> None:
         """End everything."""
-        self.end([name for name in self._processes if name != "nats"])
+        others = [name for name in self._processes if name != "nats"]
+        for pid in filter(None, (self._processes[name].pid for name in others)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)  # they drain side by side
+        self.end(others)
         if self._s3 is not None:
             await self._s3.stop()
         self.end(list(self._processes))
 
 
-def box(folder: Path, parties: Parties, without: Mapping[str, str] | None = None) -> Box:
+def box(
+    folder: Path,
+    parties: Parties,
+    without: Mapping[str, str] | None = None,
+    tls: nats_conf.Tls | None = None,
+) -> Box:
     """Return a box for these; `without` takes one published subject away from a user each."""
     folder.mkdir(parents=True, exist_ok=True)
-    return Box(folder, [_less(user, (without or {}).get(user.name)) for user in users(parties)])
+    found = [_less(user, (without or {}).get(user.name)) for user in users(parties)]
+    return Box(folder, found, tls)
 
 
 def _less(user: User, subject: str | None) -> User:

@@ -17,7 +17,7 @@ from bus.connection import Bus, connected
 from bus.consume import ack, consume
 from bus.records import Records
 from bus.servers import NatsServer
-from bus.settings import Settings
+from bus.settings import Secret, Settings
 from bus.topology import ensure_consumer, worker_consumer
 from contracts import events, subjects
 from contracts.capability import Capability, Tier
@@ -95,6 +95,15 @@ async def becomes(value: Value, wanted: float | None, name: str, **labels: str) 
     except TimeoutError:
         found = value(name, **labels)
         raise AssertionError(f"{name}{labels} is {found}, not {wanted}") from None
+
+
+async def test_a_store_that_lets_nobody_in_is_told_and_ends_nobody(
+    bus: Bus, settings: Settings, value: Value
+) -> None:
+    wrong = msgspec.structs.replace(settings, s3_secret_key=Secret("of another box"))
+    async with observing(bus, wrong) as observer:
+        await becomes(value, 0.0, "adgenx_dependency_up", dependency="s3")
+        await observer.look()
 
 
 async def tell(bus: Bus, tenant: str, request_id: str, event: events.Event) -> None:

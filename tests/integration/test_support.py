@@ -87,6 +87,7 @@ async def test_no_planted_secret_is_in_it(
         await house.result("r1")
     await House(bus, artifacts).campaign("k1", CampaignState.OPEN)
     target = tmp_path / "bundle.tar.gz"
+    target.touch(mode=0o644)
     support.write(await support.collect(layout, found, bus), target)
     assert target.stat().st_mode & 0o777 == 0o600
     texts = said_in(target)

@@ -14,11 +14,16 @@ from appliance.layout import Layout
 from appliance.machine import UnitState
 from appliance.plan import InstallError
 from appliance.source import RELEASE, Release, Source, description, open_source
+from bus.s3 import StoreRefusedError
 
 pytestmark = pytest.mark.unit
 
 CHECKOUT = Path(__file__).parents[2]
 STRAY = "adgenx-service@draft_gone.service"
+
+
+class PowerCut(BaseException):
+    """Nothing is done after it."""
 
 
 class FakeSystemd:
@@ -28,6 +33,7 @@ class FakeSystemd:
         self.layout = layout
         self.said: list[tuple[str, ...]] = []
         self.running: list[str] = []
+        self.cut = False
         monkeypatch.setattr(machine, "booted", lambda: True)
         monkeypatch.setattr(machine, "facts", lambda: machine.Machine(systemd=252))
         monkeypatch.setattr(machine, "reload_units", lambda: self._say("reload"))
@@ -47,8 +53,13 @@ class FakeSystemd:
     def _well(self, units: Iterable[str], seconds: float) -> None:
         self._say("watched")
         self.running = list(units)
-        if self.layout.current.resolve().name.startswith("ill"):
+        name = self.layout.current.resolve().name
+        if name.startswith("ill"):
             raise InstallError(f"router ended, for {seconds:.0f} s")
+        if name.startswith("odd"):
+            raise StoreRefusedError("the store lets nobody in")
+        if self.cut:
+            raise PowerCut
 
     def _go_back(self, layout: Layout, target: Path, *, no_start: bool = False) -> int:
         del no_start
@@ -161,6 +172,66 @@ def test_a_release_that_is_not_well_is_left_by_itself_and_says_why(
     assert "two runs again" in told
     assert systemd.told("watched") == [("ill",), ("two",)]
     assert (current(layout), previous(layout)) == ("two", "one"), "nobody goes back to what failed"
+
+
+def test_whatever_goes_wrong_the_release_before_it_runs_again(
+    layout: Layout, systemd: FakeSystemd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del systemd
+    lay_down(layout, "one")
+    put_in(layout, "one")
+    lay_down(layout, "odd")
+    assert put_in(layout, "odd") == 1
+    assert "one runs again" in capsys.readouterr().err
+    assert current(layout) == "one"
+    assert not layout.previous.is_symlink()
+
+
+def test_where_something_cannot_be_stopped_everything_is_started_again(
+    layout: Layout, systemd: FakeSystemd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_down(layout, "one")
+    put_in(layout, "one")
+    lay_down(layout, "two")
+    systemd.said.clear()
+    stops = itertools.count()
+
+    def stop(units: Iterable[str]) -> None:
+        if list(units) and next(stops) == 0:
+            raise InstallError("systemctl stop ended with 1")
+
+    monkeypatch.setattr(machine, "stop", stop)
+    assert put_in(layout, "two") == 1
+    assert systemd.told("start") == [("one", roles.TARGET)]
+
+
+def test_what_cannot_be_rendered_is_found_before_anything_is_stopped(
+    layout: Layout, systemd: FakeSystemd, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_down(layout, "one")
+    put_in(layout, "one")
+    lay_down(layout, "two")
+    systemd.said.clear()
+    (layout.secrets / "router/nats.nk").write_text("half a ke")
+    assert put_in(layout, "two") == 1
+    assert "router/nats.nk cannot be used" in capsys.readouterr().err
+    assert systemd.said == []
+    assert current(layout) == "one"
+
+
+def test_after_a_power_cut_in_an_upgrade_there_is_still_a_way_back(
+    layout: Layout, systemd: FakeSystemd
+) -> None:
+    for name in ("one", "two"):
+        lay_down(layout, name)
+        put_in(layout, name)
+    lay_down(layout, "three")
+    systemd.cut = True
+    with pytest.raises(PowerCut):
+        put_in(layout, "three")
+    systemd.cut = False
+    assert put_in(layout, "three") == 0
+    assert (current(layout), previous(layout)) == ("three", "two")
 
 
 def test_where_even_the_way_back_fails_both_are_told(

@@ -134,7 +134,7 @@ def places(layout: Layout) -> Iterator[Path]:
     for name, kind in vars(Layout).items():
         if isinstance(kind, property):
             yield getattr(layout, name)
-    yield from (layout.family_venv("models"), layout.env_file("nats"), layout.secrets_of("flux"))
+    yield from (layout.env_file("nats"), layout.secrets_of("flux"))
 
 
 def test_every_path_lies_below_the_prefix_and_without_one_where_the_units_look(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 
-from appliance import units
+from appliance import rendering, units
 from appliance.config import Config, parse
 from appliance.units import Machine
-from bus.worker.folder import ServiceFolder, find
+from bus.worker.folder import ServiceFolder, discover, find
 
 pytestmark = pytest.mark.unit
 
 PLAIN = Machine(252)
 WITH_GROUPS = Machine(255, frozenset({"video", "render", "wheel"}))
 OPEN = "IPAddressAllow=any"
+TWO_LONG_NAMES = (
+    "a_service_whose_name_is_as_long_as_one_1",
+    "a_service_whose_name_is_as_long_as_one_2",
+)
+USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+"""What every systemd and every libc takes for one."""
 
 
 def of(name: str, machine: Machine = PLAIN, **environ: str) -> list[str]:
@@ -93,6 +101,19 @@ def test_only_who_goes_elsewhere_may(
 def test_riva_runs_where_its_client_is() -> None:
     assert any("/venv-riva/bin/python" in line for line in of("riva"))
     assert not any("ExecStart" in line for line in of("riva_nim"))
+
+
+def test_every_model_service_has_a_user_of_its_own() -> None:
+    names = [*(service.name for service in discover()), *TWO_LONG_NAMES]
+    users = [units.user_of(name) for name in names]
+    assert len(set(users)) == len(names)
+    assert [user for user in users if not USER_NAME.fullmatch(user)] == []
+    assert f"User={units.user_of('draft_copy')}" in of("draft_copy")
+
+
+@pytest.mark.parametrize("account", rendering.ACCOUNTS)
+def test_no_service_can_be_named_into_a_server_s_user(account: str) -> None:
+    assert units.user_of(account.rpartition("-")[2]) not in rendering.ACCOUNTS
 
 
 def test_a_name_with_a_percent_sign_stays_one() -> None:
