@@ -155,6 +155,14 @@ def _is_settled(error: BaseException) -> bool:
     return distrust or isinstance(error, urllib3.exceptions.LocationParseError)
 
 
+def is_strangers(reason: BaseException) -> bool:
+    """Say whether a certificate was distrusted, which comes before anything is sent; any other
+    fault of TLS may come after.
+    """
+    cause = reason.args[0] if isinstance(reason, urllib3.exceptions.SSLError) and reason.args else 0
+    return isinstance(cause, ssl.SSLCertVerificationError)
+
+
 def _header(headers: Mapping[str, str], name: str) -> str | None:
     """Return a header whatever its capitals: a plain dict has them as they came."""
     return next((value for key, value in headers.items() if key.lower() == name), None)

@@ -26,7 +26,6 @@ QUERY_SECONDS = 30.0
 _NOT_SENT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.SSLError,
     urllib3.exceptions.LocationParseError,
 )
 _SERVER_ERROR = 500
@@ -65,7 +64,7 @@ class Api:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
-            if isinstance(reason, _NOT_SENT):
+            if isinstance(reason, _NOT_SENT) or provider.is_strangers(reason):
                 raise self._quiet(provider.error_of_exception(error)) from None
             raise ChargeUnknownError(
                 f"an order was sent and not answered ({type(reason).__name__}): its charge is not "

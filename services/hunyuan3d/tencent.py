@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ssl
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,7 +122,7 @@ class Api:
             answer = self._post(action, body)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             reason = getattr(error, "reason", None) or error
-            if isinstance(reason, _NOT_SENT) or _is_strangers(reason):
+            if isinstance(reason, _NOT_SENT) or provider.is_strangers(reason):
                 raise self._quiet(provider.error_of_exception(error)) from None
             raise ChargeUnknownError(
                 f"an order was sent and not answered ({type(reason).__name__}): its charge is not "
@@ -187,14 +186,6 @@ def error_of(error: Error) -> AdgenxError:
     if _is_unsure(error):
         return ProviderUnavailableError(f"Tencent is unwell: {words}")
     return ProviderRefusedError(f"Tencent refuses it: {words}")
-
-
-def _is_strangers(reason: BaseException) -> bool:
-    """Say whether a certificate was refused, which comes before anything is sent; any other fault
-    of TLS may come after.
-    """
-    cause = reason.args[0] if isinstance(reason, urllib3.exceptions.SSLError) and reason.args else 0
-    return isinstance(cause, ssl.SSLCertVerificationError)
 
 
 def _is_unsure(error: Error) -> bool:

@@ -153,6 +153,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "child.py").write_text(CHILD)
     wheel(folder / "wheels")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("structlog.configure", lambda **_: None)  # it would silence other tests
         patch.setenv("ADGENX_DATA_DIR", str(made / "data"))
         patch.setenv("ADGENX_SERVICES_PATH", str(folder.parent))
         patch.setenv("ADGENX_S3_SECRET_KEY", "planted")

@@ -147,6 +147,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (launch / f"{program}.sh").write_text(PROGRAM)
     (home / "weights" / "tencent--Hunyuan3D-2.1").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("structlog.configure", lambda **_: None)  # it would silence other tests
         patch.setenv("ADGENX_DATA_DIR", str(home / "data"))
         patch.setenv("ADGENX_MODELS_DIR", str(home / "weights"))
         # A service is found by its name, and ours comes first: the copy is put into its place.

@@ -113,6 +113,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceFolder]
     (weights / "ckpts.txt").write_text("")
     (home / "weights" / "openai--clip-vit-large-patch14").mkdir()
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("structlog.configure", lambda **_: None)  # it would silence other tests
         patch.setenv("ADGENX_DATA_DIR", str(home / "data"))
         patch.setenv("ADGENX_MODELS_DIR", str(home / "weights"))
         found = open_folder(folder)
