@@ -80,9 +80,10 @@ class Box:
         """Return the units to start again since these steps were done; the target never is."""
         paths = [step.path for step in done if isinstance(step, (File, Gone))]
         rekeyed = {roles.unit_of(u) for s in done if isinstance(s, Keys) for u in s.made}
+        led_to = [u.replace(".socket", ".service") for u in self.units if u.endswith(".socket")]
         return [
             unit
-            for unit in self.units
+            for unit in [*self.units, *led_to]
             if unit != roles.TARGET
             and (
                 unit in rekeyed

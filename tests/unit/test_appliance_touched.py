@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import environments, folder, install, machine, rendering, roles
+from appliance import changeover, environments, folder, install, machine, rendering, roles
 from appliance.box import Box
 from appliance.config import parse
 from appliance.environments import MARKER, Packages
@@ -48,6 +48,12 @@ def test_a_socket_goes_back_to_its_own_port_when_the_drop_in_goes(layout: Layout
     touched(layout, "[network]\ns3_port = 9000\n")
     assert roles.STORE_PROXY in touched(layout, "")
     assert touched(layout, "") == []
+
+
+def test_what_a_socket_leads_to_is_started_again_with_another_unit(layout: Layout) -> None:
+    touched(layout, "")
+    (layout.units / changeover.PROXY).write_text("[Service]\nExecStart=/bin/false\n")
+    assert touched(layout, "") == [changeover.PROXY]
 
 
 def test_minio_is_started_again_with_another_administrators_key(layout: Layout) -> None:
