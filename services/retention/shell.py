@@ -34,6 +34,8 @@ FIRST_SECONDS = 60.0
 """After the start: whoever starts an appliance wants something else first."""
 LOOK_SECONDS = 10.0
 """How often a purge that had to wait, or a wish that was not heard, is looked at."""
+SETTLED_SECONDS = 30.0
+"""For so long a campaign that was purged is looked at again."""
 PULSE_SECONDS = 600.0
 """Between two pages of a sweep, and between two looks."""
 REST_SECONDS = 0.005
@@ -59,7 +61,7 @@ class Retention:
         self._states = Records(bus, Bucket.RETENTION, SweepState)
         self._wishes = Records(bus, Bucket.RETENTION, SweepWanted)
         self._campaigns = Records(bus, Bucket.CAMPAIGNS, CampaignRecord)
-        self._deleted: set[str] = set()
+        self._deleted: dict[str, float] = {}
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -129,16 +131,25 @@ class Retention:
         return self._clock() + SWEEP_SECONDS
 
     async def _purge(self) -> None:
-        """Purge what was just deleted; what is not over yet stays in hand."""
-        for key in sorted(self._deleted):
+        """Purge what was just deleted; what is not over yet stays in hand.
+
+        So does what is, for a while: a job that was stopped in its middle says its last words when
+        its campaign is already gone, and they would stay until the next sweep.
+        """
+        for key, since in sorted(self._deleted.items()):
             found = await self._campaigns.get(key)
-            deleted = found is not None and found.value.state is CampaignState.DELETED
-            if not deleted or await self._sweep.purge(key):
-                self._deleted.discard(key)
+            if found is None or found.value.state is not CampaignState.DELETED:
+                del self._deleted[key]
+            elif not await self._sweep.purge(key):
+                self._deleted[key] = 0.0
+            elif not since:
+                self._deleted[key] = self._clock()
+            elif self._clock() - since >= SETTLED_SECONDS:
+                del self._deleted[key]
 
     async def _heard_deletion(self, message: Msg) -> None:
         _, _, tenant, campaign_id, *_ = message.subject.split(".")
-        self._deleted.add(subjects.campaign_key(tenant, campaign_id))
+        self._deleted[subjects.campaign_key(tenant, campaign_id)] = 0.0
         self._news.set()
 
     async def _heard_wish(self, _: Msg) -> None:

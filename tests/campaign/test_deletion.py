@@ -61,7 +61,17 @@ def left(appliance: Appliance, campaign: str) -> set[str]:
 
 
 def wait_until_gone(appliance: Appliance, campaign: str) -> None:
-    wait_for(lambda: left(appliance, campaign) == STAYS, f"{campaign} to be purged")
+    found: set[str] = set()
+
+    def gone() -> bool:
+        nonlocal found
+        found = left(appliance, campaign)
+        return found == STAYS
+
+    try:
+        wait_for(gone, f"{campaign} to be purged")
+    except TimeoutError:
+        pytest.fail(f"of {campaign} there is left: {sorted(found ^ STAYS)}")
 
 
 def test_a_finished_campaign_is_deleted_and_its_id_stays_taken(
