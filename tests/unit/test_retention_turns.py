@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from bus.settings import Settings
 from contracts.campaign import CampaignState
 from services.retention.shell import LOOK_SECONDS, SETTLED_SECONDS, Retention
 
@@ -38,7 +39,8 @@ class Sweep:
 async def looks(sweep: Sweep, state: CampaignState | None = CampaignState.DELETED) -> int:
     """Let the process look until it has nothing in hand any more; return how often it looked."""
     now = 100.0
-    retention = Retention(cast("Any", None), cast("Any", None), clock=lambda: now)
+    bus = SimpleNamespace(settings=Settings())
+    retention = Retention(cast("Any", bus), cast("Any", None), clock=lambda: now)
     retention._sweep = cast("Any", sweep)
     retention._campaigns = cast("Any", Campaigns(state))
     message = SimpleNamespace(subject="adgenx.evt.default.gone.gone.delete_result")
