@@ -40,7 +40,8 @@ async def looks(sweep: Sweep, state: CampaignState | None = CampaignState.DELETE
     """Let the process look until it has nothing in hand any more; return how often it looked."""
     now = 100.0
     bus = SimpleNamespace(settings=Settings())
-    retention = Retention(cast("Any", bus), cast("Any", None), clock=lambda: now)
+    store = SimpleNamespace(objects=None)
+    retention = Retention(cast("Any", bus), cast("Any", store), clock=lambda: now)
     retention._sweep = cast("Any", sweep)
     retention._campaigns = cast("Any", Campaigns(state))
     message = SimpleNamespace(subject="adgenx.evt.default.gone.gone.delete_result")
