@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from bus_servers import eventually
-from hailuo_server import KEY, HailuoServer, hailuo_server
+from hailuo_server import KEY, HailuoServer, footage, hailuo_server
 from worker_rig import TENANT, Rig, worker_settings, working
 
 from bus.artifacts import Artifacts
@@ -30,6 +30,7 @@ REQUEST = GenerateVideo(prompt="a can in the rain", width=96, height=54, seconds
 
 @pytest.fixture
 def provider() -> Iterator[HailuoServer]:
+    footage(6)  # made now: the worker shares this process, and its heartbeats would wait for it
     with hailuo_server() as server:
         server.stages = ["Processing"]  # until the test lets it be done
         yield server
