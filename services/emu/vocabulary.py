@@ -89,25 +89,26 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """How many ids there are."""
-        return self._encoding.n_vocab
+        return int(self._encoding.n_vocab)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text; what looks like a special token is text like any other."""
-        return self._encoding.encode_ordinary(unicodedata.normalize("NFC", text))
+        return list(self._encoding.encode_ordinary(unicodedata.normalize("NFC", text)))
 
     def encode_marked(self, text: str) -> list[int]:
         """Return the ids of a text in which special tokens are meant as such. Never a user's."""
-        return self._encoding.encode(unicodedata.normalize("NFC", text), allowed_special="all")
+        normal = unicodedata.normalize("NFC", text)
+        return list(self._encoding.encode(normal, allowed_special="all"))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens by their names."""
-        return self._encoding.decode(list(ids))
+        return str(self._encoding.decode(list(ids)))
 
     def _one(self, text: str) -> int:
         found = self._encoding.encode_ordinary(text)
         if len(found) != 1:
             raise WeightsError(f"the vocabulary has no token of its own for {text!r}")
-        return found[0]
+        return int(found[0])
 
     def _special(self, name: str) -> int:
         if name not in self.special:
