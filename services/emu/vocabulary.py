@@ -12,8 +12,6 @@ import binascii
 import unicodedata
 from typing import TYPE_CHECKING, NamedTuple
 
-import tiktoken
-
 from bus.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -67,6 +65,8 @@ class Vocabulary:
 
     def __init__(self, ranks: dict[bytes, int], special: Iterable[str]) -> None:
         """Give each token its number; `special` are the ones of the second file, in its order."""
+        import tiktoken
+
         names = (*_FIXED, *special)
         self.special = {name: len(ranks) + n for n, name in enumerate(names)}
         self._encoding = tiktoken.Encoding(
