@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ from services.longcat.schedule import Course, follow, unshifted
 from services.longcat.transformer import LongCatVideoTransformer3DModel
 
 pytestmark = pytest.mark.models
+
+
+@pytest.fixture(autouse=True)
+def attention() -> Iterator[None]:
+    """Put the library's own choice of attention back: a model's is remembered for all of them."""
+    from diffusers.models import attention_dispatch  # noqa: PLC0415 - not before the skip above
+
+    registry = attention_dispatch._AttentionBackendRegistry
+    before = registry._active_backend
+    yield
+    registry._active_backend = before
+
 
 CALL = 3e-5
 CALLS = golden.names("dit_forward", "dit_kv_write", "dit_kv_read")
